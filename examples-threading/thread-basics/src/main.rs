@@ -1,0 +1,270 @@
+//! Start threads, name them, wait for them and get their results.
+//!
+//! What a Python developer knows as
+//!
+//! ```python
+//! workers = [Thread(target=longest_chain, args=(n,), name=f"worker-{n}") for n in range(1, 6)]
+//! for worker in workers: worker.start()
+//! for worker in workers: worker.join()        # and where are the results?
+//! ```
+//!
+//! is one step here: `spawn` starts the thread, `join` waits for it and hands over what its
+//! function returned. The threads run at the same time on different cores; there is no lock
+//! around the interpreter because there is no interpreter.
+//!
+//! Run it with `cargo run -p thread-basics`. Look at the five workers: they end in another order
+//! than they began, and the results still come in the order of the joins. Nor do printed lines
+//! glue together: text and line end are written under one lock.
+//!
+//! To take: `start_workers`, the pattern for "n named threads, n results".
+
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
+
+use std::error::Error;
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+const WORKERS: u64 = 5;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    say!("1. Two tasks take turns while they wait");
+    interleave()?;
+
+    say!("\n2. Five workers compute; the results come back through join");
+    let results = five_results()?;
+
+    say!("\n3. A thread has a name, an end one can ask for, and a stack of the size one gives it");
+    life_of_a_thread()?;
+    deep_recursion(64 * 1024 * 1024)?;
+
+    let expected: Vec<Chain> = (1..=WORKERS).map(longest_chain).collect();
+    if results != expected {
+        return Err("the threads computed something else than one thread alone".into());
+    }
+    say!("\nok: {WORKERS} results in the order of the joins, equal to those of one thread alone");
+    Ok(())
+}
+
+/// Two threads that mostly wait, as for a network: their steps interleave.
+fn interleave() -> io::Result<()> {
+    let begin = Instant::now();
+    let a = spawn("task-a", move || three_steps("A", 50, begin))?;
+    let b = spawn("task-b", move || three_steps("B", 30, begin))?;
+    a.join().expect("task A does not panic");
+    b.join().expect("task B does not panic");
+    Ok(())
+}
+
+fn three_steps(name: &str, pause_ms: u64, begin: Instant) {
+    for step in 1..=3 {
+        let elapsed_ms = begin.elapsed().as_millis();
+        say!("   {elapsed_ms:3} ms  task {name}: step {step}");
+        thread::sleep(Duration::from_millis(pause_ms));
+    }
+}
+
+/// Starts a thread with a name: it stands in panic messages, debuggers and `top -H`.
+///
+/// `Builder::spawn` reports a thread that the system refuses to start; the shorter
+/// `thread::spawn` panics. `move` closures own what they use, so nothing can be gone too early.
+fn spawn<T, F>(name: &str, work: F) -> io::Result<JoinHandle<T>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    thread::Builder::new().name(name.into()).spawn(work)
+}
+
+/// Starts the workers, says who ended when, and returns their results in the order of the joins.
+fn five_results() -> io::Result<Vec<Chain>> {
+    let (ended, endings) = mpsc::channel();
+    let handles = start_workers(WORKERS, move |n| {
+        let chain = longest_chain(n);
+        // Nobody listening any more would be no reason to lose the result.
+        let _ = ended.send(n);
+        chain
+    })?;
+    let order: Vec<String> = endings.iter().map(|n| n.to_string()).collect();
+    say!("   started 1 2 3 4 5, ended {}", order.join(" "));
+
+    let mut results = Vec::new();
+    for (n, handle) in (1..).zip(handles) {
+        // `join` is an `Err` when the thread panicked: its failure cannot be overlooked.
+        let chain = handle.join().expect("a worker does not panic");
+        say!(
+            "   worker-{n} returned: {} takes {} steps to 1",
+            chain.start,
+            chain.steps
+        );
+        results.push(chain);
+    }
+    Ok(results)
+}
+
+/// One thread for each of 1..=count, running `work(n)`.
+fn start_workers<T, F>(count: u64, work: F) -> io::Result<Vec<JoinHandle<T>>>
+where
+    T: Send + 'static,
+    F: Fn(u64) -> T + Clone + Send + 'static,
+{
+    let start = |n| {
+        let work = work.clone();
+        spawn(&format!("worker-{n}"), move || work(n))
+    };
+    (1..=count).map(start).collect()
+}
+
+/// Which number takes the most steps to reach 1 by halving even and tripling-plus-one odd ones.
+#[derive(Debug, PartialEq)]
+struct Chain {
+    start: u64,
+    steps: u32,
+}
+
+/// Worker `n` searches the fewer numbers the later it starts, so the last ones end first.
+fn longest_chain(n: u64) -> Chain {
+    longest_chain_up_to((WORKERS + 1 - n) * 40_000)
+}
+
+fn longest_chain_up_to(limit: u64) -> Chain {
+    let mut longest = Chain { start: 1, steps: 0 };
+    for start in 1..=limit {
+        let (mut number, mut steps) = (start, 0);
+        while number != 1 {
+            number = if number % 2 == 0 {
+                number / 2
+            } else {
+                3 * number + 1
+            };
+            steps += 1;
+        }
+        if steps > longest.steps {
+            longest = Chain { start, steps };
+        }
+    }
+    longest
+}
+
+/// `is_finished` asks without waiting; the thread itself knows its name.
+fn life_of_a_thread() -> io::Result<()> {
+    let (go, wait_for_go) = mpsc::channel::<()>();
+    let thread = spawn("patient", move || {
+        // The channel's end is the signal: `recv` fails as soon as `go` is dropped.
+        let _ = wait_for_go.recv();
+        thread::current().name().unwrap_or("unnamed").to_string()
+    })?;
+    say!("   before the signal: finished = {}", thread.is_finished());
+    drop(go);
+    let name = thread.join().expect("the patient thread does not panic");
+    say!("   after join: the thread says its name was {name:?}");
+    Ok(())
+}
+
+/// A stack of our own size lets a recursion go deeper than the usual 2 MiB would.
+fn deep_recursion(stack_size: usize) -> io::Result<()> {
+    fn depth(remaining: u32) -> u32 {
+        if remaining == 0 {
+            0
+        } else {
+            1 + std::hint::black_box(depth(remaining - 1))
+        }
+    }
+    let thread = thread::Builder::new()
+        .name("deep".into())
+        .stack_size(stack_size);
+    let reached = thread
+        .spawn(|| depth(100_000))?
+        .join()
+        .expect("the stack is deep enough");
+    say!(
+        "   with a stack of {} MiB a recursion went {reached} calls deep",
+        stack_size >> 20
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Condvar, Mutex};
+
+    #[test]
+    fn results_come_in_the_order_of_the_joins_whatever_order_the_threads_end_in() {
+        // Worker n ends only after worker n + 1 has: 3, 2, 1.
+        let turn = Arc::new((Mutex::new(3), Condvar::new()));
+        let handles = start_workers(3, move |n| {
+            let (turn, changed) = &*turn;
+            let limit = Duration::from_secs(30);
+            let waiting =
+                changed.wait_timeout_while(turn.lock().unwrap(), limit, |turn| *turn != n);
+            *waiting.unwrap().0 -= 1;
+            changed.notify_all();
+            n * 10
+        });
+        let join = |handle: JoinHandle<u64>| handle.join().unwrap();
+        assert_eq!(
+            handles.unwrap().into_iter().map(join).collect::<Vec<_>>(),
+            [10, 20, 30]
+        );
+    }
+
+    #[test]
+    fn a_panicking_thread_is_an_error_at_its_join_and_leaves_the_others_alone() {
+        let handles = start_workers(3, |n| {
+            if n == 2 {
+                panic!("worker {n} gives up")
+            } else {
+                n
+            }
+        });
+        let results: Vec<_> = handles.unwrap().into_iter().map(JoinHandle::join).collect();
+        assert!(matches!(results[..], [Ok(1), Err(_), Ok(3)]));
+        let payload = results[1].as_ref().unwrap_err();
+        assert_eq!(
+            payload.downcast_ref::<String>().unwrap(),
+            "worker 2 gives up"
+        );
+    }
+
+    #[test]
+    fn every_worker_knows_its_own_name() {
+        let name = |_| thread::current().name().map(str::to_string);
+        let handles = start_workers(2, name).unwrap();
+        let names: Vec<_> = handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [Some("worker-1".to_string()), Some("worker-2".to_string())]
+        );
+    }
+
+    #[test]
+    fn no_workers_is_an_empty_list() {
+        assert!(start_workers(0, |n| n).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_the_system_refuses_is_an_error_not_an_abort() {
+        let impossible = thread::Builder::new().stack_size(usize::MAX / 4);
+        assert!(impossible.spawn(|| ()).is_err());
+    }
+
+    #[test]
+    fn the_longest_chain_below_ten_starts_at_nine() {
+        // 9 28 14 7 22 11 34 17 52 26 13 40 20 10 5 16 8 4 2 1: 19 steps.
+        assert_eq!(
+            longest_chain_up_to(10),
+            Chain {
+                start: 9,
+                steps: 19
+            }
+        );
+    }
+}
