@@ -6,6 +6,7 @@ mod copy;
 mod error;
 mod list;
 mod readme;
+mod rules;
 mod run_all;
 mod suggest;
 mod trace;
@@ -50,7 +51,7 @@ fn run() -> Result {
             "help" => print_help(),
             unknown => Err(usage(format!(
                 "there is no command `{unknown}`{}",
-                suggest::did_you_mean(
+                suggest::nearest_names(
                     unknown,
                     ["list", "run-all", "trace", "copy", "bench", "readme", "ci"]
                 )

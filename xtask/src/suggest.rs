@@ -1,11 +1,11 @@
-//! "Did you mean": the names nearest to a mistyped one.
+//! The names nearest to a mistyped one.
 
-/// `; did you mean `a`, `b`?`, or nothing where no name comes near.
-pub fn did_you_mean<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+/// `; the nearest: a, b`, or nothing where no name comes near.
+pub fn nearest_names<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     let near = nearest(typed, names);
     match near.is_empty() {
         true => String::new(),
-        false => format!("; did you mean {}?", near.join(", ")),
+        false => format!("; the nearest: {}", near.join(", ")),
     }
 }
 

@@ -94,7 +94,7 @@ impl Workspace {
             .ok_or_else(|| {
                 usage(format!(
                     "there is no example `{name}`{}",
-                    suggest::did_you_mean(name, self.examples.iter().map(|e| e.name.as_str()))
+                    suggest::nearest_names(name, self.examples.iter().map(|e| e.name.as_str()))
                 ))
             })
     }
