@@ -4,11 +4,22 @@ mod bench;
 mod ci;
 mod copy;
 mod error;
+mod lanes;
+mod launch;
 mod list;
+#[cfg_attr(not(unix), path = "os_other.rs")]
+mod os;
+mod process;
+mod procfs;
 mod readme;
+mod report;
 mod rules;
 mod run_all;
+mod sample;
 mod suggest;
+mod svg;
+mod temp;
+mod text;
 mod trace;
 mod workspace;
 
@@ -31,6 +42,9 @@ Usage: cargo xtask COMMAND [OPTIONS]
 `cargo xtask COMMAND --help` tells more of each.";
 
 fn main() -> ExitCode {
+    if let Some(code) = launch::launcher() {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),

@@ -163,7 +163,7 @@ fn same_order(examples: &[Example]) -> Vec<String> {
     twice
         .map(|(order, names)| {
             format!(
-                "{} all have order {order}; give each its own",
+                "{} have the same order, {order}; give each its own",
                 names.join(", ")
             )
         })
