@@ -1,7 +1,6 @@
 //! `cargo xtask ci`: everything that has to hold before a change goes in.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -9,6 +8,7 @@ use std::time::Instant;
 use lexopt::prelude::*;
 
 use crate::error::{Error, Result, failed, usage};
+use crate::temp::TempFolder;
 use crate::workspace::{Workspace, cargo};
 use crate::{copy, help, readme, rules, suggest};
 
@@ -209,26 +209,23 @@ fn run_all(workspace: &Workspace) -> Result {
         .current_dir(&workspace.root))
 }
 
-/// Does what a reader does who takes an example home. All copies share one target folder, so that
-/// each dependency is built once.
+/// Does what a reader does who takes an example home. The copies use the workspace's own target
+/// folder, so that no dependency is built again.
 fn copies(workspace: &Workspace) -> Result {
-    let target = workspace.target.join("copies");
-    let scratch = std::env::temp_dir().join(format!("xtask-copies-{}", std::process::id()));
-    let result = for_each(&workspace.examples, |example| {
-        let dir = scratch.join(&example.name);
+    let scratch = TempFolder::new("copies")?;
+    for_each(&workspace.examples, |example| {
+        let dir = scratch.path().join(&example.name);
         copy::copy(workspace, example, &dir)?;
         for command in [["test", "--quiet"], ["run", "--quiet"]] {
             let mut cargo = cargo();
             cargo
                 .args(command)
                 .current_dir(&dir)
-                .env("CARGO_TARGET_DIR", &target);
+                .env("CARGO_TARGET_DIR", &workspace.target);
             run(cargo.stdout(Stdio::null()))?;
         }
         Ok(writeln!(io::stdout(), "{} stands alone", example.name)?)
-    });
-    let _ = fs::remove_dir_all(&scratch);
-    result
+    })
 }
 
 /// Goes through all of them, also after a failure, and fails if any did.

@@ -277,6 +277,7 @@ fn ci_goes_on_after_a_failure_and_lists_what_failed() {
 }
 
 /// A workspace with one example that is compared with programs of the shell.
+#[cfg(unix)]
 fn bench(test: &str, sides: &str) -> (Folder, Output) {
     let folder = Folder::new(test);
     let bench = format!(
