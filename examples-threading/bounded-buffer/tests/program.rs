@@ -1,0 +1,38 @@
+#![forbid(unsafe_code)]
+//! The program as its user meets it.
+
+use std::process::{Command, Stdio};
+
+#[test]
+fn it_tells_the_story_and_ends_with_the_verdict() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bounded-buffer"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(text.matches("  put item ").count(), 10);
+    assert_eq!(text.matches("  got item ").count(), 10);
+    assert_eq!(text.matches("  ends").count(), 2);
+    assert!(
+        text.lines()
+            .last()
+            .unwrap()
+            .starts_with("ok: each of 10 items"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_reader_that_leaves_early_ends_it_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bounded-buffer"));
+    let output = program
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
