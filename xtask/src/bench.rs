@@ -16,7 +16,7 @@ use crate::process::{self, Ending, Job, Run, Unwatched};
 use crate::run_all;
 use crate::temp::TempFolder;
 use crate::workspace::{self, Example, Workspace, array};
-use crate::{help, text};
+use crate::{help, output, text};
 
 const HELP: &str = "\
 Usage: cargo xtask bench [NAME...] [OPTIONS]
@@ -100,13 +100,13 @@ pub fn main(args: lexopt::Parser) -> Result {
         if options.save {
             let file = measured(example);
             fs::create_dir_all(file.parent().expect("it is in a folder"))?;
-            run_all::write_json(&file, &figures(of_example.clone(), options.rounds))?;
+            output::write_json(&file, &figures(of_example.clone(), options.rounds))?;
             writeln!(out, "saved {}", file.display())?;
         }
         results.extend(of_example);
     }
     if let Some(file) = &options.json {
-        run_all::write_json(file, &figures(results, options.rounds))?;
+        output::write_json(file, &figures(results, options.rounds))?;
     }
     match failures {
         0 => Ok(()),
@@ -549,7 +549,7 @@ fn ratio(figure: &Json) -> String {
 /// The object that `--json` and `--save` write.
 fn figures(results: Vec<Json>, rounds: usize) -> Json {
     json!({
-        "machine": run_all::machine(),
+        "machine": output::machine(),
         "date": text::date(),
         "rounds": rounds,
         "results": results,

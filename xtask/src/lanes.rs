@@ -184,7 +184,7 @@ fn cpu_between(lane: &Lane, from: Duration, to: Duration) -> Duration {
 }
 
 /// The picture as lines of at most `width` characters.
-pub fn to_text(chart: &Chart, width: usize) -> String {
+pub fn to_text(chart: &Chart, name: &str, width: usize) -> String {
     let bars = format!("cores, █ = {}", chart.most_cores(1));
     let longest = chart.rows.iter().map(|row| row.label.chars().count()).max();
     let label_width = longest
@@ -211,7 +211,7 @@ pub fn to_text(chart: &Chart, width: usize) -> String {
         BARS[eighths.clamp(0.0, 8.0) as usize]
     };
     let bars: String = chart.cells(cells).map(bar).collect();
-    let mut text = format!("{}\n\n", chart.title());
+    let mut text = wrapped(&format!("{name}: {}", chart.title()), width) + "\n";
     text += &line(&format!("cores, █ = {most}"), &bars, FIGURES);
     for (row, figures) in chart.rows.iter().zip(figures.clone()) {
         let shade = |(from, to)| row.shade(from, to).map_or(' ', |shade| SHADES[shade]);
@@ -222,9 +222,9 @@ pub fn to_text(chart: &Chart, width: usize) -> String {
         );
     }
     text += &line("", &axis(chart, cells), "");
-    text += "\nblank not alive, · waiting, ░ ▒ ▓ █ up to 25, 50, 75, 100 % of the time on a CPU\n";
+    text += &format!("\n{}", wrapped(LEGEND, width));
     if let Some(note) = chart.note() {
-        text += &format!("{note}\n");
+        text += &wrapped(&note, width);
     }
     if !beside {
         text += &format!("\n{:<label_width$}{FIGURES}\n", "");
@@ -236,6 +236,7 @@ pub fn to_text(chart: &Chart, width: usize) -> String {
     text
 }
 
+const LEGEND: &str = "blank: not alive, ·: waiting, ░▒▓█: up to 25, 50, 75, 100 % on a CPU";
 const FIGURES: &str = "     CPU  busy    alive";
 
 fn figures([cpu, share, life]: [String; 3]) -> String {
@@ -245,7 +246,7 @@ fn figures([cpu, share, life]: [String; 3]) -> String {
 /// The time axis: each tick at its cell, with its time behind it.
 fn axis(chart: &Chart, cells: usize) -> String {
     let mut axis = String::new();
-    for tick in chart.ticks(cells / 11) {
+    for tick in chart.ticks(cells / 9) {
         let cell = (tick.as_secs_f64() / chart.wall.as_secs_f64() * cells as f64) as usize;
         let label = format!("╵{}", tick_label(tick));
         let length = axis.chars().count();
@@ -265,6 +266,25 @@ pub fn tick_label(tick: Duration) -> String {
         0.001.. => format!("{} ms", (seconds * 1e6).round() / 1000.0),
         _ => format!("{} µs", (seconds * 1e9).round() / 1000.0),
     }
+}
+
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines += "\n";
+            used = 0;
+        }
+        if used > 0 {
+            lines += " ";
+            used += 1;
+        }
+        lines += word;
+        used += length;
+    }
+    lines + "\n"
 }
 
 fn shortened(label: &str, width: usize) -> String {
@@ -306,7 +326,7 @@ mod tests {
             .map(|(a, b)| chart.rows[0].shade(a, b))
             .collect();
         assert_eq!(shades, [None, Some(0), Some(4), None]);
-        let text = to_text(&chart, 80);
+        let text = to_text(&chart, "it", 80);
         assert!(text.contains("worker 7/8"), "{text}");
         assert!(text.contains("25.0 ms  50 %  50.0 ms"), "{text}");
     }
@@ -319,9 +339,8 @@ mod tests {
         ];
         let chart = Chart::new(&lanes, Duration::from_millis(100), None);
         for width in [40, 60, 80, 200] {
-            let text = to_text(&chart, width);
-            let picture = text.lines().filter(|line| !line.starts_with("blank"));
-            let widest = picture.skip(1).map(|line| line.chars().count()).max();
+            let text = to_text(&chart, "it", width);
+            let widest = text.lines().map(|line| line.chars().count()).max();
             assert!(widest.unwrap() <= width, "{widest:?} in\n{text}");
         }
     }

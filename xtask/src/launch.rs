@@ -106,7 +106,7 @@ mod system {
         pub pid: u32,
         pub started: Instant,
         #[cfg(not(unix))]
-        child: std::process::Child,
+        pub child: std::process::Child,
     }
 
     pub fn start(mut job: Job) -> io::Result<Child> {

@@ -9,6 +9,8 @@ mod launch;
 mod list;
 #[cfg_attr(not(unix), path = "os_other.rs")]
 mod os;
+mod outcome;
+mod output;
 mod process;
 mod procfs;
 mod readme;
@@ -16,6 +18,7 @@ mod report;
 mod rules;
 mod run_all;
 mod sample;
+mod screen;
 mod suggest;
 mod svg;
 mod temp;

@@ -31,9 +31,14 @@ pub fn take_charge() {
     ONCE.call_once(|| {
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             // SAFETY: the handler only touches atomics, which is allowed in a signal handler, and
-            // it has the type that a handler without SA_SIGINFO must have.
+            // it has the type that a handler without SA_SIGINFO must have. The structures outlive
+            // the calls.
             unsafe {
                 let mut action: libc::sigaction = zeroed();
+                libc::sigaction(signal, std::ptr::null(), &mut action);
+                if action.sa_sigaction == libc::SIG_IGN {
+                    continue; // as `nohup` wants it
+                }
                 action.sa_sigaction = note as extern "C" fn(c_int) as libc::sighandler_t;
                 action.sa_flags = libc::SA_RESTART;
                 libc::sigaction(signal, &action, std::ptr::null_mut());
@@ -143,7 +148,6 @@ pub fn reap_others(but: Option<u32>) -> bool {
 }
 
 /// Sends a signal to one process. That it has gone already is no error.
-#[cfg(target_os = "linux")]
 pub fn signal_process(pid: u32, signal: i32) {
     // SAFETY: takes plain numbers and no pointer.
     unsafe {

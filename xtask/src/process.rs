@@ -56,8 +56,8 @@ pub enum Ending {
     /// The signal's name.
     Signal(String),
     TimedOut(Duration),
-    /// The number of the signal that asked xtask to end.
-    Interrupted(i32),
+    /// xtask itself was asked to end.
+    Interrupted,
     NotStarted(io::Error),
 }
 
@@ -81,8 +81,8 @@ impl Watch for Unwatched {}
 /// Runs a program. When this returns, nothing that the program has started is alive any more.
 pub fn run(job: Job, watch: &mut dyn Watch) -> Run {
     os::take_charge();
-    if let Some((signal, _)) = os::asked_to_end() {
-        return Run::without_time(Ending::Interrupted(signal));
+    if interrupted().is_some() {
+        return Run::without_time(Ending::Interrupted);
     }
     let limit = job.limit;
     let mut child = match launch::start(job) {
@@ -138,18 +138,25 @@ fn supervise(
         let signals = os::asked_to_end().map_or(0, |(_, count)| count);
         if let Some((_, since, before)) = &stop {
             if since.elapsed() > PATIENCE || signals > *before {
-                os::signal_group(pid, os::KILL);
+                send(pid, os::KILL);
             }
         } else if let Some(why) = reason_to_stop(started, limit) {
-            os::signal_group(pid, os::TERMINATE);
+            send(pid, os::TERMINATE);
             stop = Some((why, Instant::now(), signals));
         }
     }
 }
 
+/// To the program's group, or to the program alone if it has left its group.
+fn send(pid: u32, signal: i32) {
+    if !os::signal_group(pid, signal) {
+        os::signal_process(pid, signal);
+    }
+}
+
 fn reason_to_stop(started: Instant, limit: Option<Duration>) -> Option<Ending> {
-    if let Some((signal, _)) = os::asked_to_end() {
-        return Some(Ending::Interrupted(signal));
+    if interrupted().is_some() {
+        return Some(Ending::Interrupted);
     }
     limit
         .filter(|limit| started.elapsed() > *limit)
@@ -165,7 +172,8 @@ fn end_what_is_left(_group: u32) -> usize {
     while os::reap_others(None) {
         if ended.elapsed() > GRACE {
             let left = procfs::living_descendants();
-            while os::reap_others(None) {
+            // A process that waits for a broken disk cannot be killed, nor waited for.
+            while os::reap_others(None) && ended.elapsed() < PATIENCE * 5 {
                 // Only children are killed, whose pids cannot have passed to someone else; their
                 // children become ours in turn.
                 for pid in procfs::own_children() {
@@ -241,7 +249,7 @@ impl fmt::Display for Ending {
             Ending::Code(code) => write!(f, "exit code {code}"),
             Ending::Signal(name) => f.write_str(name),
             Ending::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f64()),
-            Ending::Interrupted(_) => f.write_str("interrupted"),
+            Ending::Interrupted => f.write_str("interrupted"),
             Ending::NotStarted(error) => write!(f, "cannot start: {error}"),
         }
     }

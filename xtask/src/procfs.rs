@@ -88,6 +88,7 @@ pub fn own_children() -> Vec<u32> {
 }
 
 /// How many processes below us are alive.
+#[cfg(target_os = "linux")]
 pub fn living_descendants() -> usize {
     let mut pids = own_children();
     let mut next = 0;

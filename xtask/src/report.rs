@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::error::{Result, failed};
 use crate::lanes::Chart;
-use crate::run_all::{Outcome, machine, write_file};
+use crate::outcome::Outcome;
+use crate::output::{machine, write_file};
 use crate::svg::{self, escaped};
 use crate::text;
 use crate::workspace::text as json_text;

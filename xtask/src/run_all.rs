@@ -2,21 +2,22 @@
 //! each took.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::error::{Error, Result, failed, usage};
-use crate::process::{self, Ending, Job, Run, Watch};
-use crate::sample::{Lane, Sampler};
+use crate::outcome::Outcome;
+use crate::output::{machine, writable, write_json};
+use crate::process::{self, Job, Run, Watch};
+use crate::report;
+use crate::sample::Sampler;
+use crate::screen::{Progress, Screen};
 use crate::suggest;
 use crate::temp::TempFolder;
 use crate::workspace::{CHAPTERS, Example, Workspace, cargo};
-use crate::{procfs, report, text};
 
 const HELP: &str = "\
 Usage: cargo xtask run-all [NAME...] [OPTIONS]
@@ -50,6 +51,8 @@ when ended by Ctrl-C or SIGTERM.
   cargo xtask run-all bounded-buffer --repeat 20
   cargo xtask run-all --chapter threading --json - | jq '.results[] | [.name, .wall_s]'";
 
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
 struct Options {
     names: Vec<String>,
     chapter: Option<String>,
@@ -59,27 +62,6 @@ struct Options {
     report: Option<PathBuf>,
 }
 
-/// What is known of an example after its runs.
-pub struct Outcome {
-    pub example: Example,
-    pub result: String,
-    short: String,
-    pub ok: bool,
-    /// By Ctrl-C, which is not its fault.
-    interrupted: bool,
-    /// In ascending order, one per run; empty when it could not be started.
-    pub walls: Vec<Duration>,
-    pub cpu: Option<Duration>,
-    pub peak_kb: Option<u64>,
-    pub threads: Option<usize>,
-    pub processes: Option<usize>,
-    pub log: PathBuf,
-    /// Of the last run, and so are its wall and CPU time.
-    pub lanes: Vec<Lane>,
-    pub lanes_wall: Duration,
-    pub lanes_cpu: Option<Duration>,
-}
-
 pub fn main(args: lexopt::Parser) -> Result {
     let Some(options) = Options::parse(args)? else {
         return crate::help(HELP);
@@ -87,20 +69,26 @@ pub fn main(args: lexopt::Parser) -> Result {
     let workspace = Workspace::load()?;
     let examples = options.choose(&workspace)?;
     build(&workspace, &examples, &[])?;
-    let mut screen = Screen::new(&options);
+    let aside = options.json.as_deref() == Some(Path::new("-"));
+    let mut screen = Screen::new(aside, options.repeat > 1);
     let outcomes = run_all(&workspace, &examples, &options, &mut screen)?;
+    screen.summary(&outcomes, examples.len(), &options.again())?;
     if let Some(dir) = &options.report {
         report::write(dir, &outcomes)?;
         screen.line(&format!("report: {}", dir.join("index.html").display()))?;
     }
     if let Some(file) = &options.json {
-        write_json(file, &to_json(&outcomes, &options))?;
+        let spread = options.repeat > 1;
+        let mut object = machine();
+        object["repeat"] = json!(options.repeat);
+        object["results"] = outcomes
+            .iter()
+            .map(|outcome| outcome.to_json(spread))
+            .collect();
+        write_json(file, &object)?;
     }
-    screen.summary(&outcomes, examples.len(), &options)?;
-    match (
-        process::interrupted(),
-        outcomes.iter().all(|outcome| outcome.ok),
-    ) {
+    let all_ok = outcomes.iter().all(|outcome| outcome.ok);
+    match (process::interrupted(), all_ok) {
         (Some(code), _) => Err(Error::Code(code)),
         (None, true) => Ok(()),
         (None, false) => Err(Error::Code(1)),
@@ -114,7 +102,7 @@ impl Options {
             names: Vec::new(),
             chapter: None,
             repeat: 1,
-            timeout: Duration::from_secs(60),
+            timeout: DEFAULT_TIMEOUT,
             json: None,
             report: None,
         };
@@ -124,13 +112,21 @@ impl Options {
                 Long("chapter") => options.chapter = Some(chapter(args.value()?.string()?)?),
                 Long("repeat") => options.repeat = repeat(&args.value()?.string()?)?,
                 Long("timeout") => options.timeout = timeout(&args.value()?.string()?)?,
-                Long("json") => options.json = Some(args.value()?.into()),
+                Long("json") => options.json = Some(writable(args.value()?)?),
                 Long("report") => options.report = Some(args.value()?.into()),
                 Short('h') | Long("help") => return Ok(None),
                 other => return Err(other.unexpected().into()),
             }
         }
         Ok(Some(options))
+    }
+
+    /// What a repetition of a run needs besides the example's name.
+    fn again(&self) -> String {
+        match self.timeout {
+            DEFAULT_TIMEOUT => String::new(),
+            timeout => format!(" --timeout {}", timeout.as_secs_f64()),
+        }
     }
 
     fn choose(&self, workspace: &Workspace) -> Result<Vec<Example>> {
@@ -259,65 +255,6 @@ fn run_example(
     Ok(Outcome::of(example, runs, log))
 }
 
-impl Outcome {
-    fn of(example: &Example, mut runs: Vec<(Run, Sampler)>, log: PathBuf) -> Outcome {
-        let started = |run: &&(Run, Sampler)| !matches!(run.0.ending, Ending::NotStarted(_));
-        let mut walls: Vec<Duration> = runs.iter().filter(started).map(|r| r.0.wall).collect();
-        walls.sort();
-        let usage = |(run, _): &(Run, Sampler)| run.usage.as_ref().map(|u| (u.cpu, u.peak_kb));
-        let mut usages: Vec<(Duration, u64)> = runs.iter().filter_map(usage).collect();
-        usages.sort();
-        let sampled = procfs::is_there() && !walls.is_empty();
-        let most = |count: fn(&Sampler) -> usize| {
-            let most = runs.iter().map(|(_, sampler)| count(sampler)).max();
-            most.filter(|_| sampled)
-        };
-        let (threads, processes) = (most(|s| s.peak_threads), most(|s| s.peak_processes));
-        let (last, sampler) = runs.pop().expect("it was run at least once");
-        Outcome {
-            example: example.clone(),
-            result: last.to_string(),
-            short: last.short(),
-            ok: last.is_ok(),
-            interrupted: matches!(last.ending, Ending::Interrupted(_)),
-            cpu: median(&usages).map(|(cpu, _)| *cpu),
-            peak_kb: usages.iter().map(|(_, peak)| *peak).max(),
-            threads,
-            processes,
-            walls,
-            log,
-            lanes: sampler.into_lanes(),
-            lanes_wall: last.wall,
-            lanes_cpu: last.usage.map(|usage| usage.cpu),
-        }
-    }
-
-    pub fn wall(&self) -> Option<Duration> {
-        median(&self.walls).copied()
-    }
-
-    /// CPU / wall.
-    pub fn cores(&self) -> Option<f64> {
-        Some(self.cpu?.as_secs_f64() / self.wall()?.as_secs_f64())
-    }
-
-    /// The last lines of its log.
-    fn last_lines(&self) -> Vec<String> {
-        let (_, tail) = report::ends_of(&self.log, 0, 4096);
-        let text = text::harmless(&tail);
-        let lines: Vec<&str> = text.lines().collect();
-        let first = lines.len().saturating_sub(8);
-        lines[first..]
-            .iter()
-            .map(|line| line.chars().take(200).collect())
-            .collect()
-    }
-}
-
-fn median<T>(sorted: &[T]) -> Option<&T> {
-    sorted.get(sorted.len() / 2)
-}
-
 /// Samples for the picture, and keeps the progress line going.
 struct RowWatch<'a> {
     sampler: Sampler,
@@ -337,235 +274,4 @@ impl Watch for RowWatch<'_> {
     fn end(&mut self, at: Instant) {
         self.sampler.end(at);
     }
-}
-
-/// Where rows go: stdout, or stderr when stdout is for JSON.
-struct Screen {
-    out: Box<dyn Write>,
-    aside: bool,
-    terminal: bool,
-    colour: bool,
-    repeat: bool,
-    name_width: usize,
-}
-
-impl Screen {
-    fn new(options: &Options) -> Screen {
-        let aside = options.json.as_deref() == Some(Path::new("-"));
-        let (out, terminal): (Box<dyn Write>, bool) = match aside {
-            true => (Box::new(io::stderr()), io::stderr().is_terminal()),
-            false => (Box::new(io::stdout()), io::stdout().is_terminal()),
-        };
-        Screen {
-            out,
-            aside,
-            terminal,
-            colour: text::colour(terminal),
-            repeat: options.repeat > 1,
-            name_width: 7,
-        }
-    }
-
-    fn line(&mut self, text: &str) -> Result {
-        Ok(writeln!(self.out, "{text}")?)
-    }
-
-    fn progress(&self, title: &str) -> Progress {
-        Progress {
-            title: self.terminal.then(|| title.to_string()),
-            began: Instant::now(),
-            shown: None,
-            aside: self.aside,
-        }
-    }
-
-    fn head(&mut self, examples: &[Example]) -> Result {
-        let longest = examples.iter().map(|example| example.name.len()).max();
-        self.name_width = longest.unwrap_or(0).max("example".len());
-        let spread = if self.repeat {
-            "  wall min–max     "
-        } else {
-            ""
-        };
-        let title = format!(
-            "{:<width$} {:<13} {:>7}{spread} {:>7} {:>5} {:>7} {:>7} {:>5}",
-            "example",
-            "result",
-            "wall",
-            "CPU",
-            "cores",
-            "memory",
-            "threads",
-            "procs",
-            width = self.name_width
-        );
-        self.line(&title)
-    }
-
-    fn row(&mut self, outcome: &Outcome) -> Result {
-        let result = format!("{:<13}", outcome.short);
-        let result = match outcome.ok {
-            true => text::green(&result, self.colour),
-            false => text::red(&result, self.colour),
-        };
-        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_string());
-        let spread = match (self.repeat, outcome.walls.first(), outcome.walls.last()) {
-            (true, Some(min), Some(max)) => {
-                format!(" {:>8} –{:>8}", text::time(*min), text::time(*max))
-            }
-            (true, ..) => format!("{:19}", ""),
-            (false, ..) => String::new(),
-        };
-        let row = format!(
-            "{:<width$} {result} {:>7}{spread} {:>7} {:>5} {:>7} {:>7} {:>5}",
-            outcome.example.name,
-            shown(outcome.wall().map(text::time)),
-            shown(outcome.cpu.map(text::time)),
-            shown(outcome.cores().map(|cores| format!("{cores:.2}"))),
-            shown(outcome.peak_kb.map(text::memory)),
-            shown(outcome.threads.map(|count| count.to_string())),
-            shown(outcome.processes.map(|count| count.to_string())),
-            width = self.name_width
-        );
-        self.line(&row)
-    }
-
-    fn summary(&mut self, outcomes: &[Outcome], chosen: usize, options: &Options) -> Result {
-        let failed = outcomes
-            .iter()
-            .filter(|outcome| !outcome.ok && !outcome.interrupted);
-        for outcome in failed.clone() {
-            self.failure(outcome, options)?;
-        }
-        let wall: Duration = outcomes.iter().filter_map(Outcome::wall).sum();
-        let cpu: Duration = outcomes.iter().filter_map(|outcome| outcome.cpu).sum();
-        let counts = [
-            (outcomes.iter().filter(|outcome| outcome.ok).count(), "ok"),
-            (failed.count(), "failed"),
-            (
-                outcomes
-                    .iter()
-                    .filter(|outcome| outcome.interrupted)
-                    .count(),
-                "interrupted",
-            ),
-            (chosen - outcomes.len(), "not run"),
-        ];
-        let counts = counts
-            .iter()
-            .filter(|(count, what)| *count > 0 || *what == "ok");
-        let counts: Vec<String> = counts
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        let examples = text::count(chosen, "example", "examples");
-        let (wall, cpu) = (text::time(wall), text::time(cpu));
-        self.line(&format!(
-            "\n{examples}: {}; wall {wall}, CPU {cpu}",
-            counts.join(", ")
-        ))
-    }
-
-    fn failure(&mut self, outcome: &Outcome, options: &Options) -> Result {
-        let name = &outcome.example.name;
-        let title = format!("\n{name}: {}", outcome.result);
-        self.line(&text::red(&title, self.colour))?;
-        for line in outcome.last_lines() {
-            self.line(&format!("  | {line}"))?;
-        }
-        self.line(&format!("  log:    {}", outcome.log.display()))?;
-        let timeout = match options.timeout.as_secs_f64() {
-            60.0 => String::new(),
-            seconds => format!(" --timeout {seconds}"),
-        };
-        self.line(&format!("  repeat: cargo xtask run-all {name}{timeout}"))
-    }
-}
-
-/// A line that says what runs and for how long, on a terminal only. Gone when it is dropped.
-struct Progress {
-    title: Option<String>,
-    began: Instant,
-    shown: Option<Instant>,
-    aside: bool,
-}
-
-impl Progress {
-    fn show(&mut self) {
-        let Some(title) = &self.title else { return };
-        let pause = Duration::from_millis(100);
-        if self.shown.is_some_and(|shown| shown.elapsed() < pause) {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let seconds = self.began.elapsed().as_secs_f64();
-        self.write(&format!("\r\x1b[K{title} {seconds:.1} s"));
-    }
-
-    /// A terminal that has gone is noticed with the next row.
-    fn write(&self, text: &str) {
-        let _ = match self.aside {
-            true => io::stderr().write_all(text.as_bytes()),
-            false => write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()),
-        };
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown.is_some() {
-            self.write("\r\x1b[K");
-        }
-    }
-}
-
-fn to_json(outcomes: &[Outcome], options: &Options) -> Json {
-    let seconds = |time: &Duration| time.as_secs_f64();
-    let results: Vec<Json> = outcomes
-        .iter()
-        .map(|outcome| {
-            let mut result = json!({
-                "name": outcome.example.name,
-                "chapter": outcome.example.chapter,
-                "result": outcome.result,
-                "wall_s": outcome.wall().as_ref().map(seconds),
-                "cpu_s": outcome.cpu.as_ref().map(seconds),
-                "peak_kb": outcome.peak_kb,
-                "threads": outcome.threads,
-                "processes": outcome.processes,
-            });
-            if options.repeat > 1 {
-                result["wall_min_s"] = json!(outcome.walls.first().map(seconds));
-                result["wall_max_s"] = json!(outcome.walls.last().map(seconds));
-            }
-            result
-        })
-        .collect();
-    let mut object = machine();
-    object["repeat"] = json!(options.repeat);
-    object["results"] = json!(results);
-    object
-}
-
-/// What the figures were measured on, and when.
-pub fn machine() -> Json {
-    json!({
-        "os": std::env::consts::OS,
-        "arch": std::env::consts::ARCH,
-        "cores": thread::available_parallelism().map_or(1, |cores| cores.get()),
-        "cpu": procfs::cpu_model(),
-        "date": text::date(),
-    })
-}
-
-/// Writes to a file, or to stdout if its name is `-`.
-pub fn write_json(file: &Path, json: &Json) -> Result {
-    write_file(file, &format!("{json:#}\n"))
-}
-
-pub fn write_file(file: &Path, text: &str) -> Result {
-    if file == Path::new("-") {
-        return Ok(io::stdout().write_all(text.as_bytes())?);
-    }
-    fs::write(file, text)
-        .map_err(|error| failed(format!("cannot write {}: {error}", file.display())))
 }

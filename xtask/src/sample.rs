@@ -13,7 +13,9 @@ use crate::procfs;
 const PERIOD: Duration = Duration::from_millis(1);
 /// The sampler may use one part in so many of a core; otherwise it looks less often. Waking up
 /// alone can cost more than that in a virtual machine.
-const SHARE: u32 = 28;
+const SHARE: u32 = 30;
+/// What it may use beyond that share: many births at once are looked at without delay.
+const CREDIT: Duration = Duration::from_millis(8);
 /// How many points of all lanes are kept in memory. A long run gets coarser ones.
 const POINTS: usize = 200_000;
 /// Every how many looks to search for threads that have ended and are not reaped yet.
@@ -63,23 +65,24 @@ impl Lane {
 
     /// Adds a sample. `step` is the shortest time between points to be kept.
     fn add(&mut self, at: Duration, cpu: Duration, step: Duration) {
-        let count = self.points.len();
-        let last = self.points[count - 1];
-        let (at, cpu) = (at.max(last.at), cpu.max(last.cpu));
-        let idle_since = (count > 1 && self.points[count - 2].cpu == last.cpu)
-            .then(|| self.points[count - 2].at);
-        if let Some(idle_since) = idle_since {
-            if cpu == last.cpu {
-                self.points[count - 1].at = at;
-                return;
-            }
+        let last = self.points.len() - 1;
+        let Point {
+            at: seen,
+            cpu: used,
+        } = self.points[last];
+        let (at, cpu) = (at.max(seen), cpu.max(used));
+        let before = last.checked_sub(1).map(|before| self.points[before]);
+        match before {
+            Some(before) if before.cpu == cpu => self.points.truncate(last),
+            Some(before) if at - before.at < step => self.points.truncate(last),
             // While a thread runs, the kernel books its time only at each of its ticks, some
             // milliseconds apart. So what was gained was spent just before now, even if the
             // thread seemed idle at the last looks.
-            let busy_since = at.saturating_sub(cpu - last.cpu);
-            self.points[count - 1].at = busy_since.clamp(idle_since, last.at);
-        } else if count > 1 && at - self.points[count - 2].at < step {
-            self.points.pop();
+            Some(before) if before.cpu == used => {
+                let busy_since = at.saturating_sub(cpu - used);
+                self.points[last].at = busy_since.clamp(before.at, seen);
+            }
+            _ => {}
         }
         self.points.push(Point { at, cpu });
     }
@@ -129,7 +132,9 @@ pub struct Sampler {
     looks: u64,
     step: Duration,
     points: usize,
+    /// What the sampler itself has used, and its share of that in a usual look.
     cpu: Duration,
+    cpu_before: Duration,
     cost: Duration,
 }
 
@@ -150,7 +155,8 @@ impl Sampler {
             looks: 0,
             step: Duration::ZERO,
             points: 0,
-            cpu: os::thread_cpu(),
+            cpu: Duration::ZERO,
+            cpu_before: os::thread_cpu(),
             cost: Duration::ZERO,
         }
     }
@@ -298,10 +304,13 @@ impl Watch for Sampler {
             return PERIOD * 20;
         }
         self.sample(self.start.elapsed());
-        let cpu = os::thread_cpu();
+        let cpu = os::thread_cpu() - self.cpu_before;
         self.cost = (self.cost * 7 + cpu.saturating_sub(self.cpu)) / 8;
         self.cpu = cpu;
-        PERIOD.max(self.cost * SHARE)
+        match cpu > CREDIT + self.start.elapsed() / SHARE {
+            true => PERIOD.max(self.cost * SHARE),
+            false => PERIOD,
+        }
     }
 
     fn end(&mut self, at: Instant) {
@@ -334,5 +343,83 @@ impl Source {
         };
         let count = os::read_from_start(file, &mut bytes).ok()?;
         understand(std::str::from_utf8(&bytes[..count]).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn lane() -> Lane {
+        Lane {
+            name: "worker".to_string(),
+            pid: 7,
+            tid: 8,
+            points: vec![Point {
+                at: ms(0),
+                cpu: ms(0),
+            }],
+        }
+    }
+
+    #[test]
+    fn time_that_the_kernel_booked_late_was_spent_just_before() {
+        let mut lane = lane();
+        for (at, cpu) in [(10, 0), (11, 0), (12, 0), (13, 0), (14, 4), (20, 4)] {
+            lane.add(ms(at), ms(cpu), Duration::ZERO);
+        }
+        assert_eq!(lane.cpu_at(ms(10)), ms(0));
+        assert_eq!(lane.cpu_at(ms(12)), ms(2));
+        assert_eq!(lane.cpu_at(ms(14)), ms(4));
+        assert_eq!((lane.cpu(), lane.end()), (ms(4), ms(20)));
+        assert!(
+            lane.points.len() <= 4,
+            "waiting needs two points: {:?}",
+            lane.points
+        );
+    }
+
+    #[test]
+    fn a_coarser_lane_has_the_same_ends_and_the_same_sum() {
+        let mut lane = lane();
+        for at in 1..=1000 {
+            lane.add(ms(at), ms(at / 2), Duration::ZERO);
+        }
+        lane.thin(ms(16));
+        assert!(lane.points.len() < 70, "{}", lane.points.len());
+        assert_eq!(
+            (lane.start(), lane.end(), lane.cpu()),
+            (ms(0), ms(1000), ms(500))
+        );
+        for at in 1001..=2000 {
+            lane.add(ms(at), ms(at / 2), ms(16));
+        }
+        assert!(lane.points.len() < 140, "{}", lane.points.len());
+        assert_eq!((lane.end(), lane.cpu()), (ms(2000), ms(1000)));
+    }
+
+    #[test]
+    fn a_sampler_that_runs_for_long_keeps_few_points() {
+        let mut sampler = Sampler::new();
+        sampler.lanes = (0..100).map(|_| lane()).collect();
+        for lane in &mut sampler.lanes {
+            for at in 1..=POINTS as u64 / 50 {
+                lane.add(ms(at), ms(at / 2), Duration::ZERO);
+            }
+        }
+        while sampler
+            .lanes
+            .iter()
+            .map(|lane| lane.points.len())
+            .sum::<usize>()
+            > POINTS
+        {
+            sampler.coarsen();
+        }
+        assert!(sampler.points > POINTS / 8, "{}", sampler.points);
     }
 }

@@ -9,8 +9,9 @@ use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result, usage};
 use crate::lanes::{self, Chart};
+use crate::output::{machine, writable, write_file};
 use crate::process::{self, Ending, Job, Run};
-use crate::run_all::{binary, build, machine, write_file};
+use crate::run_all::{binary, build};
 use crate::sample::{Lane, Sampler};
 use crate::workspace::Workspace;
 use crate::{os, procfs, svg};
@@ -108,8 +109,8 @@ impl Options {
                     options.exec = Some(args.value()?);
                     options.args.extend(args.raw_args()?);
                 }
-                Long("svg") => options.svg = Some(args.value()?.into()),
-                Long("json") => options.json = Some(args.value()?.into()),
+                Long("svg") => options.svg = Some(writable(args.value()?)?),
+                Long("json") => options.json = Some(writable(args.value()?)?),
                 Short('h') | Long("help") => return Ok(None),
                 other => return Err(other.unexpected().into()),
             }
@@ -145,7 +146,7 @@ impl Options {
     fn show(&self, name: &str, run: &Run, lanes: &[Lane]) -> Result {
         let chart = Chart::new(lanes, run.wall, run.usage.as_ref().map(|usage| usage.cpu));
         let width = os::terminal_width().unwrap_or(80);
-        let text = format!("\n{name}: {}", lanes::to_text(&chart, width));
+        let text = format!("\n{}", lanes::to_text(&chart, name, width));
         match self.is_stdout_taken() {
             true => io::stderr().write_all(text.as_bytes())?,
             false => io::stdout().write_all(text.as_bytes())?,

@@ -199,9 +199,12 @@ fn a_wrong_call_is_a_usage_error() {
     for (args, wanted) in [
         (
             &["frist"] as &[&str],
-            "there is no example `frist`; did you mean first",
+            "there is no example `frist`; the nearest: first",
         ),
-        (&["--chapter", "thread"], "did you mean threading"),
+        (
+            &["--chapter", "thread"],
+            "there is no chapter `thread`; the nearest: threading",
+        ),
         (
             &["first", "--chapter", "threading"],
             "none of them is in chapter threading",
@@ -214,6 +217,7 @@ fn a_wrong_call_is_a_usage_error() {
         (&["--timeout", "inf"], "not `inf`"),
         (&["--repeat", "0"], "--repeat needs a number of at least 1"),
         (&["--json"], "missing argument"),
+        (&["--json", "/no/such/folder/file"], "no such folder"),
         (&["--quick"], "invalid option '--quick'"),
     ] {
         let output = fixture().output(&[&["run-all"], args].concat());
@@ -268,11 +272,9 @@ fn when_xtask_is_ended_nothing_survives() {
     rows.read_line(&mut head).unwrap();
     let began = Instant::now();
     let pids = loop {
-        let pids = if head.is_empty() {
-            Vec::new()
-        } else {
-            try_pids("waits", xtask.id())
-        };
+        // The log may still be that of an earlier test run: only living processes count.
+        let mut pids = pids("waits");
+        pids.retain(|pid| is_alive(pid));
         if pids.len() == 2 {
             break pids;
         }
@@ -290,11 +292,4 @@ fn when_xtask_is_ended_nothing_survives() {
     assert!(text.contains("interrupted"), "{text}");
     assert!(text.contains("1 example: 0 ok, 1 interrupted"), "{text}");
     assert!(!pids.iter().any(|pid| is_alive(pid)));
-}
-
-/// The log may still be that of an earlier test run: only living processes count.
-fn try_pids(name: &str, _xtask: u32) -> Vec<String> {
-    let mut pids = pids(name);
-    pids.retain(|pid| is_alive(pid));
-    pids
 }

@@ -4,7 +4,10 @@
 
 mod fixture;
 
-use std::process::{Command, Output};
+use std::fs;
+use std::process::{Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fixture::{fixture, stderr, stdout};
 use serde_json::Value as Json;
@@ -13,7 +16,7 @@ fn traced(name: &str, file: &str) -> (Output, Json) {
     let file = fixture().root.join(file);
     let output = fixture().output(&["trace", name, "--json", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let json = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let json = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     (output, json)
 }
 
@@ -69,43 +72,34 @@ fn lanes_agree_with_the_systems_accounting() {
     assert!(stdout(&output).contains("4 threads in 2 processes"));
 }
 
-/// What xtask itself uses, by the system's accounting: all that it and its children have used,
-/// less what the program has used, less what xtask needs for a program that ends at once.
+/// What the system books for xtask over a second in the middle of a program of two seconds.
 #[test]
 fn sampling_ten_threads_costs_less_than_a_twentieth_of_a_core() {
-    let overhead = |name: &str, file: &str| {
-        let file = fixture().root.join(file);
-        let script = "\"$0\" trace --json \"$1\" --exec \"$2\" >/dev/null && times";
-        let program = fixture().root.join("target/release").join(name);
-        let output = Command::new("sh")
-            .args(["-c", script, env!("CARGO_BIN_EXE_xtask")])
-            .args([&file, &program])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        let times = stdout(&output);
-        let used: f64 = times
-            .lines()
-            .last()
-            .unwrap()
-            .split_whitespace()
-            .map(seconds)
-            .sum();
-        let json = std::fs::read_to_string(&file).unwrap();
-        let json: Json = serde_json::from_str(&json).unwrap();
-        let wall = json["wall_s"].as_f64().unwrap();
-        (used - json["cpu_s"].as_f64().unwrap(), wall)
-    };
-    let (fixed, _) = overhead("first", "cost-first.json");
-    let (used, wall) = overhead("lanes-ten", "cost-ten.json");
-    let share = (used - fixed) / wall;
+    let program = fixture().root.join("target/release/lanes-ten");
+    let mut command = fixture().xtask(&["trace", "--exec", program.to_str().unwrap()]);
+    let mut xtask = command.stdout(Stdio::null()).spawn().unwrap();
+    thread::sleep(Duration::from_millis(600));
+    let (start, used_before) = (Instant::now(), used(xtask.id()));
+    thread::sleep(Duration::from_millis(1000));
+    let (wall, used) = (start.elapsed(), used(xtask.id()) - used_before);
+    assert_eq!(xtask.wait().unwrap().code(), Some(0));
+    let share = used / wall.as_secs_f64();
+    assert!(
+        share > 0.001,
+        "it sampled at all: {:.2} % of a core",
+        share * 100.0
+    );
     assert!(share < 0.05, "{:.1} % of a core", share * 100.0);
 }
 
-/// `0m1.234567s` of the shell's `times`.
-fn seconds(text: &str) -> f64 {
-    let (minutes, seconds) = text.trim_end_matches('s').split_once('m').unwrap();
-    minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+/// The CPU time of all threads of a process, in seconds.
+fn used(pid: u32) -> f64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let used = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
+    };
+    threads.map(|thread| used(thread.unwrap())).sum()
 }
 
 #[test]
@@ -159,7 +153,10 @@ fn a_program_that_fails_is_drawn_all_the_same() {
 fn a_wrong_call_is_a_usage_error() {
     for (args, wanted) in [
         (&[] as &[&str], "trace what?"),
-        (&["lnaes"], "did you mean lanes"),
+        (
+            &["lnaes"],
+            "there is no example `lnaes`; the nearest: lanes",
+        ),
         (&["lanes", "--exec", "true"], "not both"),
         (&["--exec", "/no/such/program"], "No such file"),
         (&["--colour"], "invalid option '--colour'"),
