@@ -1,0 +1,79 @@
+//! The program as its user meets it.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_process-pool"));
+    program.stdin(Stdio::null()).stderr(Stdio::piped());
+    program
+}
+
+#[test]
+fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
+    let output = program().output()?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stderr, b"");
+    let text = String::from_utf8(output.stdout)?;
+    assert!(
+        text.contains("[1, 4, 9, 16, 25, 36, 49, 64, 81, 100]"),
+        "{text}"
+    );
+    assert!(text.contains("task 1: no such number"), "{text}");
+    assert!(text.contains("task 2: panicked: this cannot be"), "{text}");
+    assert!(text.contains("attempts: 2"), "{text}");
+    let verdict = text.lines().last().unwrap_or_default();
+    assert!(verdict.starts_with("ok: equal answers"), "{text}");
+    Ok(())
+}
+
+/// Python numbered them by completion: then the fourth result is not that of the fourth task.
+#[test]
+fn results_are_named_after_their_tasks_not_in_the_order_of_completion() -> Result<(), Box<dyn Error>>
+{
+    let text = String::from_utf8(program().output()?.stdout)?;
+    let tasks = [(0, 11734), (1, 2762), (2, 9592), (3, 5133), (4, 7393)];
+    for (task, primes) in tasks {
+        assert!(
+            text.contains(&format!("task {task}: {primes} primes")),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
+/// Without the guard under `if __name__`, Python's workers start workers without end.
+#[test]
+fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
+    for value in ["", "0", "1", "4294967295", "parent"] {
+        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        assert_eq!(output.status.code(), Some(2), "{value:?}");
+        assert_eq!(output.stdout, b"", "{value:?}");
+        let complaint = String::from_utf8(output.stderr)?;
+        assert!(complaint.contains("PROCESS_POOL_PARENT"), "{complaint}");
+    }
+    Ok(())
+}
+
+/// The right parent's number, but no parent that talks: the end of the input is the end.
+#[test]
+#[cfg(unix)]
+fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
+    let own = std::process::id().to_string();
+    let output = program().env("PROCESS_POOL_PARENT", own).output()?;
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"");
+    Ok(())
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() -> Result<(), Box<dyn Error>> {
+    let mut child = program().stdout(Stdio::piped()).spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    assert_eq!(
+        (output.status.code(), output.stderr.as_slice()),
+        (Some(0), &b""[..])
+    );
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! What the user sees: one line per URL on stdout, progress and summary on stderr.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::process;
+use std::time::{Duration, Instant};
+
+use crate::fetch::{Kind, Outcome};
+
+/// No progress line for what is over sooner.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many URLs that were not done are named in text; JSON has them all.
+const NAMED: usize = 10;
+
+pub struct Report {
+    out: BufWriter<Stdout>,
+    json: bool,
+    begin: Instant,
+    total: usize,
+    pub workers: usize,
+    done: usize,
+    bytes: u64,
+    /// How often each status from 400 and each kind of error came.
+    failures: BTreeMap<String, usize>,
+    undone: usize,
+    on_terminal: bool,
+    /// Whether a progress line stands there now.
+    progress: bool,
+}
+
+impl Report {
+    pub fn new(json: bool, total: usize) -> Self {
+        Report {
+            out: BufWriter::new(io::stdout()),
+            json,
+            begin: Instant::now(),
+            total,
+            workers: 0,
+            done: 0,
+            bytes: 0,
+            failures: BTreeMap::new(),
+            undone: 0,
+            on_terminal: io::stderr().is_terminal(),
+            progress: false,
+        }
+    }
+
+    pub fn failures(&self) -> usize {
+        self.failures.values().sum()
+    }
+
+    pub fn outcome(&mut self, outcome: &Outcome) {
+        self.clear_progress();
+        let undone = outcome
+            .error
+            .as_ref()
+            .is_some_and(|error| error.kind == Kind::NotDone);
+        if undone {
+            self.undone += 1;
+            if !self.json {
+                if self.undone <= NAMED {
+                    warn(format_args!("not done: {}", Shown(&outcome.url)));
+                }
+                return;
+            }
+        } else {
+            self.done += 1;
+            self.bytes += outcome.bytes;
+            if outcome.is_failure() {
+                *self.failures.entry(result_of(outcome)).or_default() += 1;
+            }
+        }
+        let written = if self.json {
+            serde_json::to_writer(&mut self.out, outcome)
+                .map_err(io::Error::from)
+                .and_then(|()| self.out.write_all(b"\n"))
+        } else {
+            writeln!(self.out, "{}", Row(outcome))
+        };
+        or_end(written);
+    }
+
+    /// A line of text beside the outcomes; JSON is for machines, so there it goes to stderr.
+    pub fn say(&mut self, text: fmt::Arguments) {
+        self.clear_progress();
+        if self.json {
+            warn(text);
+        } else {
+            or_end(writeln!(self.out, "{text}"));
+        }
+    }
+
+    /// Nothing to print just now: shows what there is.
+    pub fn pause(&mut self) {
+        or_end(self.out.flush());
+        if self.on_terminal && self.begin.elapsed() > PATIENCE {
+            self.progress = true;
+            let (done, total, failed) = (self.done, self.total, self.failures());
+            let seconds = self.begin.elapsed().as_secs();
+            let mut stderr = io::stderr().lock();
+            let _ = write!(
+                stderr,
+                "\r\x1b[K{done} of {total}, {failed} failed, {seconds} s"
+            );
+        }
+    }
+
+    pub fn summary(&mut self) {
+        self.clear_progress();
+        or_end(self.out.flush());
+        let Report {
+            done,
+            total,
+            workers,
+            bytes,
+            undone,
+            ..
+        } = *self;
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let failed = match self.failures() {
+            0 => String::new(),
+            n => {
+                let kinds = self.failures.iter().map(|(kind, n)| format!("{n} {kind}"));
+                format!(", {n} failed ({})", kinds.collect::<Vec<_>>().join(", "))
+            }
+        };
+        if undone > NAMED && !self.json {
+            warn(format_args!("not done: {} more", undone - NAMED));
+        }
+        let not_done = match undone {
+            0 => String::new(),
+            n => format!(", {n} not done"),
+        };
+        let rate = done as f64 / seconds.max(1e-6);
+        warn(format_args!(
+            "{done} of {total} by {workers} workers{failed}{not_done}: \
+             {} in {seconds:.2} s, {rate:.0} per second",
+            Bytes(bytes)
+        ));
+    }
+
+    fn clear_progress(&mut self) {
+        if self.progress {
+            self.progress = false;
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}
+
+/// A line on stderr. When even that is not possible, nobody is there to be told.
+pub fn warn(text: fmt::Arguments) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Nobody reads on, as in `| head`: end quietly. A full disk: say so.
+fn or_end(written: io::Result<()>) {
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
+        Err(error) => {
+            warn(format_args!("error: cannot write to stdout: {error}"));
+            process::exit(1);
+        }
+    }
+}
+
+/// The status, or the kind of the error.
+fn result_of(outcome: &Outcome) -> String {
+    match (&outcome.error, outcome.status) {
+        (Some(error), _) => error.kind.to_string(),
+        (None, Some(status)) => status.to_string(),
+        (None, None) => "nothing".into(),
+    }
+}
+
+struct Row<'a>(&'a Outcome);
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let outcome = self.0;
+        let result = result_of(outcome);
+        let bytes = Bytes(outcome.bytes).to_string();
+        write!(
+            f,
+            "{result:<18} {bytes:>9} {:>7.0} ms  ",
+            outcome.milliseconds
+        )?;
+        write!(f, "{}", Shown(&outcome.url))?;
+        if let Some(led_to) = outcome.final_url.as_ref().filter(|led_to| {
+            // `http://a` and `http://a/` are one.
+            led_to.trim_end_matches('/') != outcome.url.trim_end_matches('/')
+        }) {
+            write!(f, " -> {}", Shown(led_to))?;
+        }
+        if let Some(title) = &outcome.title {
+            write!(f, "  \"{}\"", Shown(title))?;
+        }
+        if let Some(error) = &outcome.error {
+            let status = outcome.status.map(|status| format!("status {status}, "));
+            write!(
+                f,
+                "  ({}{})",
+                status.unwrap_or_default(),
+                Shown(&error.message)
+            )?;
+        }
+        if outcome.attempts > 1 {
+            write!(f, "  [{} attempts]", outcome.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from elsewhere: what would steer the terminal is not passed on.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut parts = self.0.split(char::is_control);
+        f.write_str(parts.next().unwrap_or_default())?;
+        parts.try_for_each(|part| write!(f, "\u{fffd}{part}"))
+    }
+}
+
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            n @ ..10_000 => write!(f, "{n} B"),
+            n @ ..10_000_000 => write!(f, "{} kB", n / 1000),
+            n => write!(f, "{} MB", n / 1_000_000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_tells_all_and_steers_no_terminal() {
+        let mut outcome = Outcome::failed("http://a/", Kind::Timeout, "no answer within 1 s");
+        outcome.title = Some("red \u{1b}[31m alert\u{7}".into());
+        outcome.attempts = 2;
+        let row = Row(&outcome).to_string();
+        assert_eq!(
+            row,
+            "timeout                  0 B       0 ms  http://a/  \"red \u{fffd}[31m alert\u{fffd}\"  \
+             (no answer within 1 s)  [2 attempts]"
+        );
+    }
+
+    #[test]
+    fn sizes() {
+        let shown = [0, 9_999, 10_000, 9_999_999, 10_000_000].map(|n| Bytes(n).to_string());
+        assert_eq!(shown, ["0 B", "9999 B", "10 kB", "9999 kB", "10 MB"]);
+    }
+}
