@@ -208,11 +208,11 @@ fn uniform(packages: &[Value]) -> Vec<String> {
     complaints
 }
 
-/// Files of one name of which any is marked as shared all have one text.
+/// Files of one name in the examples' `src`, of which any is marked as shared, all have one text.
 pub fn shared_files(workspace: &Workspace) -> Result {
     let mut by_name: BTreeMap<String, Vec<(PathBuf, String)>> = BTreeMap::new();
     for example in &workspace.examples {
-        for (path, text) in rust_files(&example.dir)? {
+        for (path, text) in rust_files(&example.dir.join("src"))? {
             let name = path
                 .file_name()
                 .unwrap_or_default()

@@ -1,0 +1,370 @@
+//! What breaks while it works: signals, killed workers, a killed parent, full disks.
+#![cfg(target_os = "linux")]
+
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// Against hangs only: whatever is waited for comes much earlier.
+const BOUND: Duration = Duration::from_secs(60);
+
+const MODES: [&str; 3] = ["sequential", "threads --workers 2", "processes --workers 2"];
+
+fn program(arguments: &str) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_prime-finder"));
+    program
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
+    program.stdout(Stdio::piped()).stderr(Stdio::piped());
+    program
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begin.elapsed() < BOUND, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn send(signal: &str, process: u32) -> Result {
+    let status = Command::new("kill")
+        .args([signal, &process.to_string()])
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("kill {signal} {process}: {status}").into())
+    }
+}
+
+/// The number in a line of /proc/PID/status, such as `VmHWM`.
+fn status_field(process: u32, name: &str, radix: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    u64::from_str_radix(line.split_whitespace().next()?, radix).ok()
+}
+
+/// It listens to Ctrl-C (signal 2) and SIGTERM (15).
+fn wait_until_it_listens(process: u32) {
+    wait_for("the signal handlers", || {
+        let caught = status_field(process, "SigCgt", 16)?;
+        (caught & (1 << 1) != 0 && caught & (1 << 14) != 0).then_some(())
+    });
+}
+
+/// Living children; one that ended and was not waited for does not count.
+fn children(process: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
+    }
+    found.retain(|&child| is_alive(child));
+    found
+}
+
+fn is_alive(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn wait_until_gone(processes: &[u32]) {
+    wait_for("the end of all workers", || {
+        (!processes.iter().any(|&id| is_alive(id))).then_some(())
+    });
+}
+
+/// Like `wait_with_output`, but bounded.
+fn end(mut child: Child) -> Result<Output> {
+    let stdout = child.stdout.take().map(read_in_thread);
+    let stderr = child.stderr.take().map(read_in_thread);
+    let status = wait_for("the program's end", || child.try_wait().transpose())?;
+    let read = |thread: Option<thread::JoinHandle<Vec<u8>>>| {
+        thread.map_or(Vec::new(), |thread| {
+            thread.join().expect("reading does not panic")
+        })
+    };
+    Ok(Output {
+        status,
+        stdout: read(stdout),
+        stderr: read(stderr),
+    })
+}
+
+fn read_in_thread(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+#[test]
+fn the_first_signal_ends_it_orderly_with_a_summary() -> Result {
+    for mode in MODES {
+        for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+            let child = program(&format!("1e10 --mode {mode}")).spawn()?;
+            wait_until_it_listens(child.id());
+            send(signal, child.id())?;
+            let output = end(child)?;
+            let message = String::from_utf8(output.stderr)?;
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{mode} {signal}: {message}"
+            );
+            assert!(output.stdout.is_empty(), "a number would not be the answer");
+            assert!(
+                message.contains("stopped: ") && message.contains("not done: "),
+                "{message}"
+            );
+            assert!(
+                message.trim_end().ends_with("to 10,000,000,000"),
+                "{message}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_signal_ends_the_worker_processes_too() -> Result {
+    let child = program("1e13 --mode processes --workers 2").spawn()?;
+    let workers = wait_for("two workers", || {
+        Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    send("-TERM", child.id())?;
+    let output = end(child)?;
+    assert_eq!(output.status.code(), Some(143), "{output:?}");
+    wait_until_gone(&workers);
+    Ok(())
+}
+
+#[test]
+fn the_terminals_ctrl_c_reaches_the_whole_group_and_the_parent_decides() -> Result {
+    use std::os::unix::process::CommandExt;
+    let child = program("1e13 --mode processes --workers 2")
+        .process_group(0)
+        .spawn()?;
+    let workers = wait_for("two workers", || {
+        Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    wait_until_it_listens(child.id());
+    let status = Command::new("kill")
+        .args(["-INT", "--", &format!("-{}", child.id())])
+        .status()?;
+    assert!(status.success());
+    let output = end(child)?;
+    let message = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(130), "{message}");
+    assert!(
+        message.starts_with("stopped: ") && message.lines().count() == 1,
+        "{message}"
+    );
+    wait_until_gone(&workers);
+    Ok(())
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once_and_leaves_no_file() -> Result {
+    let folder = tempfile::tempdir()?;
+    // Nobody reads the pipe: an orderly end cannot come, however long one waits.
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status()?.success());
+    let child = program("1e13 --list --mode processes --workers 2 --output")
+        .arg(&fifo)
+        .spawn()?;
+    let mut reader = BufReader::with_capacity(16, fs::File::open(&fifo)?);
+    reader.read_line(&mut String::new())?;
+    let workers = wait_for("two workers", || {
+        Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    send("-INT", child.id())?;
+    thread::sleep(Duration::from_millis(50)); // two signals in the same moment are one
+    send("-INT", child.id())?;
+    assert_eq!(end(child)?.status.code(), Some(130));
+    wait_until_gone(&workers);
+    Ok(())
+}
+
+#[test]
+fn a_stopped_list_leaves_no_partial_file_and_keeps_the_old_one() -> Result {
+    for (mode, signals) in MODES.into_iter().flat_map(|mode| [(mode, 1), (mode, 2)]) {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("primes.txt");
+        fs::write(&file, "old")?;
+        let arguments = format!("1e13 --list --mode {mode} --output");
+        let child = program(&arguments).arg(&file).spawn()?;
+        wait_for("the unfinished file", || {
+            let entries = fs::read_dir(folder.path()).ok()?.flatten();
+            entries
+                .filter_map(|entry| entry.metadata().ok())
+                .find(|data| data.len() > 3)
+        });
+        for _ in 0..signals {
+            // The second may find the process gone.
+            let _ = send("-INT", child.id());
+        }
+        let output = end(child)?;
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert_eq!(fs::read_to_string(&file)?, "old");
+        assert_eq!(
+            fs::read_dir(folder.path())?.count(),
+            1,
+            "{mode}, {signals} signals"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_exit_code_1() -> Result {
+    for mode in MODES {
+        for what in ["1e7 --list", "1e5", "1e5 --json"] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full")?;
+            let arguments = format!("{what} --mode {mode}");
+            for child in [
+                program(&arguments).stdout(full).spawn()?,
+                program(&arguments)
+                    .args(["--output", "/dev/full"])
+                    .spawn()?,
+            ] {
+                let output = end(child)?;
+                let message = String::from_utf8(output.stderr)?;
+                assert_eq!(
+                    (output.status.code(), message.lines().count()),
+                    (Some(1), 1),
+                    "{message}"
+                );
+                assert!(message.contains("No space left"), "{message}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_killed_in_the_middle_costs_nothing_but_a_note() -> Result {
+    let arguments =
+        "1000000020000 --from 1e12 --algorithm trial --mode processes --workers 2 --json";
+    let expected = end(program(&arguments.replace("processes", "threads")).spawn()?)?;
+    let child = program(arguments).spawn()?;
+    let workers = wait_for("two workers", || {
+        Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    send("-KILL", workers[0])?;
+    let output = end(child)?;
+    let message = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert!(
+        message.contains(&format!("(process {})", workers[0])),
+        "{message}"
+    );
+    assert!(message.contains("ended by signal 9"), "{message}");
+    let count = |output: &[u8]| -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice::<serde_json::Value>(output)?["count"].take())
+    };
+    assert_eq!(count(&output.stdout)?, count(&expected.stdout)?);
+    Ok(())
+}
+
+#[test]
+fn when_every_worker_dies_it_gives_up_and_names_what_was_not_done() -> Result {
+    // Pieces that take for ever, and nobody who lives long enough for one.
+    let mut child = program("1e19 --from 9_999_999e12 --mode processes --workers 1").spawn()?;
+    let begin = Instant::now();
+    let mut killed = 0;
+    while child.try_wait()?.is_none() {
+        assert!(begin.elapsed() < BOUND, "it does not give up");
+        for worker in children(child.id()) {
+            if send("-KILL", worker).is_ok() {
+                killed += 1;
+                wait_until_gone(&[worker]);
+            }
+        }
+    }
+    assert!(killed >= 3, "{killed} workers killed");
+    let output = end(child)?;
+    let message = String::from_utf8(output.stderr)?;
+    assert_eq!(
+        (output.status.code(), output.stdout.len()),
+        (Some(1), 0),
+        "{message}"
+    );
+    assert!(
+        message.contains("given up after 3 tries, worker 1"),
+        "{message}"
+    );
+    assert!(
+        message.contains("error: not done, 9999999000000000000 to "),
+        "{message}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_killed_parent_leaves_no_worker_behind() -> Result {
+    let mut child = program("1e13 --mode processes --workers 2").spawn()?;
+    let workers = wait_for("two workers", || {
+        Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    child.kill()?;
+    child.wait()?;
+    wait_until_gone(&workers);
+    Ok(())
+}
+
+#[test]
+fn never_more_threads_or_processes_than_asked_for() -> Result {
+    for (mode, threads_allowed) in [("threads", 2 + 3), ("processes", 2 + 3)] {
+        let child = program(&format!("1e13 --mode {mode} --workers 3")).spawn()?;
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(300) {
+            let threads = status_field(child.id(), "Threads", 10).unwrap_or_default();
+            assert!(threads <= threads_allowed, "{mode}: {threads} threads");
+            assert!(children(child.id()).len() <= 3, "{mode}");
+        }
+        send("-TERM", child.id())?;
+        end(child)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn counting_needs_less_than_16_mib_at_any_limit() -> Result {
+    for limit in ["1e9", "1e12", "1e13", "1e19"] {
+        let from = if limit == "1e19" { "9_999_000e12" } else { "0" };
+        let child =
+            program(&format!("{limit} --from {from} --mode threads --workers 2")).spawn()?;
+        wait_until_it_listens(child.id());
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(1) && is_alive(child.id()) {
+            if let Some(peak) = status_field(child.id(), "VmHWM", 10) {
+                assert!(peak < 16 << 10, "{peak} kB below {limit}");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = send("-TERM", child.id());
+        end(child)?;
+    }
+    Ok(())
+}
