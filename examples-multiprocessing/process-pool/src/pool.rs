@@ -51,6 +51,9 @@ const FAILED_STARTS: u32 = 3;
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a worker looks for its parent, and a pool at least for its idle workers.
 const WATCH: Duration = Duration::from_millis(100);
+/// How long to look for an answer, or for the next task, before going to sleep.
+#[cfg(unix)]
+const ATTENTION: Duration = Duration::from_micros(50);
 /// With automatic chunks, how much work a chunk should be: enough that sending it costs little.
 const CHUNK_NANOS: u64 = 500_000;
 /// How much work may wait in front of a worker, beyond the chunk that it has begun.
@@ -1233,7 +1236,36 @@ fn start_linked(command: &mut Command) -> io::Result<Linked> {
         deadline: Mutex::default(),
         stream,
     };
-    Ok((process, Box::new(input), Box::new(output)))
+    Ok((process, Box::new(input), Box::new(Attentive(output))))
+}
+
+/// A socket that looks for a moment whether something comes before it goes to sleep. Waking a
+/// sleeper up takes longer than a tiny task, most of all if its core sleeps as well.
+#[cfg(unix)]
+struct Attentive(std::os::unix::net::UnixStream);
+
+#[cfg(unix)]
+impl Read for Attentive {
+    fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+        // The mode holds for both directions, but nobody writes meanwhile: each side of a link is
+        // used by one thread at a time.
+        self.0.set_nonblocking(true)?;
+        let begin = Instant::now();
+        let read = loop {
+            match self.0.read(part) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if begin.elapsed() > ATTENTION {
+                        break None;
+                    }
+                    // Whoever is to answer may need this very core.
+                    thread::yield_now();
+                }
+                read => break Some(read),
+            }
+        };
+        self.0.set_nonblocking(false)?;
+        read.unwrap_or_else(|| self.0.read(part))
+    }
 }
 
 #[cfg(not(unix))]
@@ -1418,11 +1450,11 @@ type Link = (Box<dyn Read>, Box<dyn Write>);
 
 #[cfg(unix)]
 fn link() -> io::Result<Link> {
-    use std::fs::File;
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
 
-    let stream = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    Ok((Box::new(stream.try_clone()?), Box::new(stream)))
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    Ok((Box::new(Attentive(stream.try_clone()?)), Box::new(stream)))
 }
 
 #[cfg(not(unix))]

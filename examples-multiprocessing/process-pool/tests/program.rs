@@ -59,8 +59,15 @@ fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
 #[test]
 #[cfg(unix)]
 fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
     let own = std::process::id().to_string();
-    let output = program().env("PROCESS_POOL_PARENT", own).output()?;
+    let (ours, theirs) = UnixStream::pair()?;
+    drop(ours);
+    let mut worker = program();
+    worker.stdin(OwnedFd::from(theirs));
+    let output = worker.env("PROCESS_POOL_PARENT", own).output()?;
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"");
     Ok(())

@@ -2,8 +2,8 @@
 //
 //   serve PORT_FILE LATENCY_MS
 //
-// Answers every GET with a page of 2 kB whose title is its path, LATENCY_MS after it came. Goes to
-// the background at once and ends when nobody has asked for anything for a minute.
+// Answers every GET with a page of 2 kB whose title is its path, LATENCY_MS after it came. Ends when
+// nobody has asked for anything for a minute.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -54,9 +54,12 @@ int main(int argc, char **argv) {
     socklen_t size = sizeof address;
     if (bind(listener, (struct sockaddr *)&address, size) || listen(listener, 4096)) return 1;
     getsockname(listener, (struct sockaddr *)&address, &size);
-    FILE *port = fopen(argv[1], "w");
+    // Renamed, so that whoever sees the file sees all of it.
+    char unfinished[4096];
+    snprintf(unfinished, sizeof unfinished, "%s.new", argv[1]);
+    FILE *port = fopen(unfinished, "w");
     if (!port || fprintf(port, "%d\n", ntohs(address.sin_port)) < 0 || fclose(port)) return 1;
-    if (daemon(1, 0)) return 1;
+    if (rename(unfinished, argv[1])) return 1;
 
     struct epoll_event event = { .events = EPOLLIN, .data.fd = listener }, events[256];
     epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
