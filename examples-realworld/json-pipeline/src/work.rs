@@ -440,11 +440,14 @@ struct Process<'a> {
 
 impl<'a> Process<'a> {
     fn start(slot: &'a Slot) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .env(WORKER_ENV, WORKER_VALUE)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.env(WORKER_ENV, WORKER_VALUE);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // In a group of its own it is out of reach of the terminal's Ctrl-C, also before it can
+        // ignore that itself.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
         *slot.lock().unwrap() = child.stdin.take();
         let answers = child.stdout.take().expect("the pipe was asked for");
         Ok(Self {

@@ -130,6 +130,10 @@ impl Process {
         let mut command = Command::new(env::current_exe()?);
         command.env(WORKER, format!("{algorithm} {limit}"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // The terminal sends its Ctrl-C to a whole process group. In a group of its own the worker
+        // leaves the decision to the parent, also before it can ask for that itself.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut children = CHILDREN.lock().unwrap();
         if stop::requested() {
             return Err(io::ErrorKind::Interrupted.into());
