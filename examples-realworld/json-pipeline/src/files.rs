@@ -1,6 +1,6 @@
 //! Which files are taken, where each result goes, and how it gets there in one step.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -102,7 +102,20 @@ pub fn plan(input: &Path, output: Option<&Path>, dry_run: bool) -> io::Result<Pl
     if dry_run {
         plan.jobs.iter_mut().for_each(|job| job.output = None);
     }
+    deal(&mut plan.jobs);
     Ok(plan)
+}
+
+/// The first file of each folder, then the second of each, and so on. Making a file locks its
+/// folder, so workers with neighbours from this list do not wait for each other.
+fn deal(jobs: &mut [Job]) {
+    let mut counts: HashMap<PathBuf, usize> = HashMap::new();
+    jobs.sort_by_cached_key(|job| {
+        let folder = job.input.parent().unwrap_or(Path::new(""));
+        let count = counts.entry(folder.to_path_buf()).or_default();
+        *count += 1;
+        *count
+    });
 }
 
 /// `sub/NAME` becomes `OUTPUT/sub/processed_NAME`: equal names in different folders stay apart.
