@@ -303,6 +303,16 @@ struct Figures {
     peak_kb: Option<f64>,
 }
 
+/// What a command line came to.
+struct Output {
+    run: Run,
+    answer: String,
+    /// The time of the work alone, where the program tells it.
+    work_s: Option<f64>,
+    /// The last line of its stderr.
+    complaint: String,
+}
+
 /// One bench at one size, with its folders.
 struct Setting {
     scratch: TempFolder,
@@ -335,10 +345,10 @@ impl Setting {
             bin,
         };
         if !bench.setup.is_empty() {
-            let (run, _, stderr) = setting.execute(&bench.setup, "setup")?;
+            let Output { run, complaint, .. } = setting.execute(&bench.setup, "setup")?;
             if !run.is_ok() {
                 return Err(failed(format!(
-                    "{}: the setup: {run}: {stderr}",
+                    "{}: the setup: {run}: {complaint}",
                     bench.name
                 )));
             }
@@ -352,15 +362,20 @@ impl Setting {
             if command.is_empty() {
                 continue;
             }
-            let (run, answer, stderr) = self.execute(command, &side.name)?;
+            let Output {
+                run,
+                answer,
+                complaint,
+                ..
+            } = self.execute(command, &side.name)?;
             match run.ending {
                 Ending::Code(0) if command == &side.run => return Ok(Ok(answer)),
                 Ending::Code(0) => {}
-                Ending::Code(CANNOT_RUN) => return Ok(Err(stderr)),
+                Ending::Code(CANNOT_RUN) => return Ok(Err(complaint)),
                 Ending::NotStarted(error) if error.kind() == ErrorKind::NotFound => {
                     return Ok(Err(format!("`{}` is not installed", command[0])));
                 }
-                _ => return Err(failed(format!("{}: {run}: {stderr}", side.name))),
+                _ => return Err(failed(format!("{}: {run}: {complaint}", side.name))),
             }
         }
         unreachable!("a side has something to run")
@@ -368,25 +383,23 @@ impl Setting {
 
     /// Runs a side that has run once already.
     fn run(&self, side: &Side) -> Result<(String, Figures)> {
-        let (run, output, stderr) = self.execute(&side.run, &side.name)?;
+        let output = self.execute(&side.run, &side.name)?;
+        let run = &output.run;
         if !run.is_ok() {
-            return Err(failed(format!("{}: {run}: {stderr}", side.name)));
+            let complaint = &output.complaint;
+            return Err(failed(format!("{}: {run}: {complaint}", side.name)));
         }
-        let stdout = fs::read_to_string(self.scratch.path().join("stdout"))?;
-        let work = stdout
-            .lines()
-            .find_map(|line| line.strip_prefix("# seconds "));
         let figures = Figures {
-            work_s: work.and_then(|seconds| seconds.trim().parse().ok()),
+            work_s: output.work_s,
             wall_s: run.wall.as_secs_f64(),
             cpu_s: run.usage.as_ref().map(|usage| usage.cpu.as_secs_f64()),
             peak_kb: run.usage.as_ref().map(|usage| usage.peak_kb as f64),
         };
-        Ok((output, figures))
+        Ok((output.answer, figures))
     }
 
-    /// Runs a command line; gives its end, its answer and the last line of its stderr.
-    fn execute(&self, command: &[String], side: &str) -> Result<(Run, String, String)> {
+    /// Runs a command line.
+    fn execute(&self, command: &[String], side: &str) -> Result<Output> {
         let dir = self.scratch.path();
         let (stdout, stderr) = (dir.join("stdout"), dir.join("stderr"));
         let words: Vec<String> = command.iter().map(|word| self.fill(word, side)).collect();
@@ -403,13 +416,17 @@ impl Setting {
             return Err(Error::Code(code));
         }
         let read = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let answer: Vec<String> = read(stdout)?
+        let text = read(stdout)?;
+        let answer: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let work = text
             .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(Into::into)
-            .collect();
-        let complaint = read(stderr)?.lines().last().unwrap_or_default().to_string();
-        Ok((run, answer.join("\n").trim().to_string(), complaint))
+            .find_map(|line| line.strip_prefix("# seconds "));
+        Ok(Output {
+            run,
+            answer: answer.join("\n").trim().to_string(),
+            work_s: work.and_then(|seconds| seconds.trim().parse().ok()),
+            complaint: read(stderr)?.lines().last().unwrap_or_default().to_string(),
+        })
     }
 
     /// A word of a command line with everything put in that braces stand for.
