@@ -208,17 +208,16 @@ fn uniform(packages: &[Value]) -> Vec<String> {
     complaints
 }
 
-/// Files of one name in the examples' `src`, of which any is marked as shared, all have one text.
+/// Files of one name in the examples' `src` or `tests`, of which any is marked as shared, all have
+/// one text.
 pub fn shared_files(workspace: &Workspace) -> Result {
-    let mut by_name: BTreeMap<String, Vec<(PathBuf, String)>> = BTreeMap::new();
+    let mut by_name: BTreeMap<PathBuf, Vec<(PathBuf, String)>> = BTreeMap::new();
     for example in &workspace.examples {
-        for (path, text) in rust_files(&example.dir.join("src"))? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .to_string();
-            by_name.entry(name).or_default().push((path, text));
+        for folder in ["src", "tests"] {
+            for (path, text) in rust_files(&example.dir.join(folder))? {
+                let name = Path::new(folder).join(path.file_name().unwrap_or_default());
+                by_name.entry(name).or_default().push((path, text));
+            }
         }
     }
     let mut complaints = Vec::new();

@@ -72,15 +72,3 @@ fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     assert_eq!(output.stdout, b"");
     Ok(())
 }
-
-#[test]
-fn a_closed_pipe_ends_it_quietly() -> Result<(), Box<dyn Error>> {
-    let mut child = program().stdout(Stdio::piped()).spawn()?;
-    drop(child.stdout.take());
-    let output = child.wait_with_output()?;
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(0), &b""[..])
-    );
-    Ok(())
-}

@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! What the buffer promises, tested with real threads. Nothing here is ordered by sleeping: the
 //! buffer is built over a `Condvar` that can tell when a thread is about to wait.
 

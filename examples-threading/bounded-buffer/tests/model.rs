@@ -1,4 +1,3 @@
-#![forbid(unsafe_code)]
 //! The buffer under every schedule of two or three threads. Loom runs each model again and again,
 //! once per way in which the threads can take turns, and reports a deadlock, a panic or a leak in
 //! any of them. The models run the very file `src/buffer.rs`, over loom's locks.

@@ -39,30 +39,3 @@ fn printed_lines_do_not_glue_together() -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
-
-/// As in `thread-basics | head -0`: the reader is gone before the first line.
-#[test]
-fn a_closed_pipe_ends_it_quietly() -> Result<(), Box<dyn Error>> {
-    let mut child = program().stdout(Stdio::piped()).spawn()?;
-    drop(child.stdout.take());
-    let output = child.wait_with_output()?;
-    assert_eq!(
-        (output.status.code(), output.stderr.as_slice()),
-        (Some(0), &b""[..])
-    );
-    Ok(())
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_full_disk_is_one_line_and_exit_code_1() -> Result<(), Box<dyn Error>> {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
-    let output = program().stdout(full).output()?;
-    let message = String::from_utf8(output.stderr)?;
-    assert_eq!(
-        (output.status.code(), message.lines().count()),
-        (Some(1), 1),
-        "{message}"
-    );
-    Ok(())
-}
