@@ -27,13 +27,13 @@ mod demo;
 mod files;
 mod report;
 mod scan;
+mod signals;
 mod work;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
@@ -141,7 +141,8 @@ fn pipeline(input: PathBuf, options: &Options) -> io::Result<ExitCode> {
         sync: options.sync,
         ..Shared::default()
     };
-    let signal = stop_on_signals(&shared)?;
+    let stop = shared.stop.clone();
+    signals::listen(move |_| stop.store(true, Ordering::Relaxed), || ())?;
     let begin = Instant::now();
     let plan = files::plan(&input, options.output.as_deref(), options.dry_run)?;
 
@@ -170,9 +171,9 @@ fn pipeline(input: PathBuf, options: &Options) -> io::Result<ExitCode> {
     );
     drop(progress);
     let failed = report.finish(begin.elapsed(), options.mode.name(), workers)?;
-    Ok(match signal.load(Ordering::Relaxed) {
-        0 => ExitCode::from(u8::from(failed)),
-        signal => ExitCode::from(128 + signal as u8),
+    Ok(match signals::received() {
+        None => ExitCode::from(u8::from(failed)),
+        Some(signal) => ExitCode::from(signal.exit_code),
     })
 }
 
@@ -202,18 +203,4 @@ fn workers(options: &Options) -> usize {
         (_, Some(workers)) => workers.into(),
         (_, None) => available_parallelism().map_or(1, usize::from),
     }
-}
-
-/// The first Ctrl-C or SIGTERM sets the wish to stop, the second one ends the program.
-fn stop_on_signals(shared: &Shared) -> io::Result<Arc<AtomicUsize>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::flag;
-    let received = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM] {
-        // Called in this order, so that the first signal does not meet its own flag.
-        flag::register_conditional_shutdown(signal, 128 + signal, shared.stop.clone())?;
-        flag::register_usize(signal, received.clone(), signal as usize)?;
-        flag::register(signal, shared.stop.clone())?;
-    }
-    Ok(received)
 }

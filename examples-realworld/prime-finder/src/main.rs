@@ -30,6 +30,7 @@ mod processes;
 mod progress;
 mod run;
 mod sieve;
+mod signals;
 mod stop;
 mod text;
 mod trial;

@@ -114,9 +114,10 @@ enum Event {
 fn process_stream(options: &Options) -> Result<ExitCode> {
     let (events_sender, events) = mpsc::channel();
     let tell = events_sender.clone();
-    signals::on_first(move |signal| {
+    let at_first = move |signal| {
         let _ = tell.send(Event::Signal(signal));
-    })?;
+    };
+    signals::listen(at_first, || ())?;
     let config = config(options);
     let clock = Clock::start();
     let tell = events_sender.clone();

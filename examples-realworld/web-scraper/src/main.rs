@@ -161,7 +161,7 @@ fn scrape(
     report: &mut Report,
     mut look: impl FnMut(&Outcome),
 ) -> Result<Ending, String> {
-    let stop = signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    signals::listen(|_| (), || ()).map_err(|error| format!("cannot listen to signals: {error}"))?;
     raise_file_limit(workers);
     let jobs: Arc<[Job]> = jobs.into();
     let network = Network::new(settings);
@@ -185,8 +185,8 @@ fn scrape(
         report.outcome(&outcome);
     };
     let code = loop {
-        if let Some(code) = stop.exit_code() {
-            break code;
+        if let Some(signal) = signals::received() {
+            break signal.exit_code;
         }
         // Whatever is there already is printed in one go.
         if let Ok(result) = crew.results.try_recv() {
