@@ -52,10 +52,11 @@ const STEPS: [Step; 9] = [
 ];
 
 pub fn main(mut args: lexopt::Parser) -> Result {
-    let mut chosen = Vec::new();
+    let (mut chosen, mut skipped) = (Vec::new(), Vec::new());
     while let Some(arg) = args.next()? {
         match arg {
             Long("step") => chosen.push(find(&args.value()?.string()?)?),
+            Long("skip") => skipped.push(find(&args.value()?.string()?)?.0),
             Short('h') | Long("help") => return help(&help_text()),
             other => return Err(other.unexpected().into()),
         }
@@ -63,6 +64,7 @@ pub fn main(mut args: lexopt::Parser) -> Result {
     if chosen.is_empty() {
         chosen.extend(STEPS);
     }
+    chosen.retain(|(name, ..)| !skipped.contains(name));
     let workspace = Workspace::load()?;
     let mut out = io::stdout();
     let mut failures = Vec::new();
@@ -109,10 +111,11 @@ fn find(name: &str) -> Result<Step> {
 
 fn help_text() -> String {
     let mut text = "\
-Usage: cargo xtask ci [--step NAME]...
+Usage: cargo xtask ci [--step NAME]... [--skip NAME]...
 
 Checks everything that has to hold before a change goes in, goes on after a failure, and ends
-with the list of what failed. --step runs one step only (or several, when given again):
+with the list of what failed. --step runs one step only, --skip leaves one out; both can be given
+more than once:
 
 "
     .to_string();

@@ -251,6 +251,17 @@ fn copies_of_a_shared_file_that_differ_are_refused() {
 }
 
 #[test]
+fn ci_leaves_out_what_is_to_be_skipped() {
+    let folder = Folder::new("ci-skip");
+    let steps = ["--step", "manifests", "--step", "shared"];
+    let output = folder.xtask(&[&["ci", "--skip", "shared"], &steps[..]].concat());
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(text.contains("=== manifests: ok"), "{text}");
+    assert!(!text.contains("=== shared"), "{text}");
+}
+
+#[test]
 fn ci_goes_on_after_a_failure_and_lists_what_failed() {
     let folder = Folder::new("ci-goes-on");
     folder.replace(MANIFEST, "order = 20", "order = 10");
