@@ -1,0 +1,18 @@
+//! The program as its user meets it.
+
+use std::process::Command;
+
+#[test]
+fn it_tells_the_story_and_ends_with_the_verdict() {
+    let output = Command::new(env!("CARGO_BIN_EXE_producer-consumer"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(text.matches("  handled item ").count(), 23, "{text}");
+    assert_eq!(text.matches("  could not handle item ").count(), 2);
+    assert_eq!(text.matches("  ends, ").count(), 2 + 3 + 3);
+    let verdict = text.lines().last().unwrap();
+    assert!(verdict.starts_with("ok: each of 25 items"), "{text}");
+}
