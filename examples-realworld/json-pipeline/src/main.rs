@@ -19,12 +19,15 @@
 //! `--release` and give it two folders: `json-pipeline INPUT OUTPUT`. `--help` tells the rest. Look
 //! at the line and column of each broken file, and at the two files of one name.
 //!
-//! To take: `scan.rs`, the checking counter that needs the same memory for a file of any size.
+//! To take: `scan.rs`, the checking counter that needs the same memory for a file of any size, and
+//! `giant.rs`, which lets several of them work on one array.
 
 #![forbid(unsafe_code)]
 
 mod demo;
 mod files;
+mod giant;
+mod processes;
 mod report;
 mod scan;
 mod signals;
@@ -99,7 +102,7 @@ struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// Threads of this process
+    /// Threads of this process; those without a file of their own help with a giant array
     Threads,
     /// Processes: this program, started again
     Processes,
@@ -118,7 +121,7 @@ impl Mode {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = work::worker_main() {
+    if let Some(code) = processes::worker_main() {
         return code;
     }
     let options = Options::parse();
@@ -187,7 +190,7 @@ fn do_all(
     match mode {
         Mode::Sequential => work::run(jobs, 1, shared, |_| work::local(shared), report),
         Mode::Threads => work::run(jobs, workers, shared, |_| work::local(shared), report),
-        Mode::Processes => work::run_processes(jobs, workers, shared, report),
+        Mode::Processes => processes::run_processes(jobs, workers, shared, report),
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::crew::{Failure, Found, Worker};
 use crate::job::{Algorithm, Finder, Job};
 use crate::sieve::Segment;
-use crate::{number, stop};
+use crate::{number, signals, stop};
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
@@ -201,7 +201,7 @@ pub fn serve(task: &str) -> ExitCode {
 }
 
 fn try_to_serve(task: &str) -> Result<(), Box<dyn Error>> {
-    stop::leave_to_parent()?;
+    signals::leave_to_parent()?;
     let (algorithm, limit) = task.split_once(' ').ok_or("not started by a parent")?;
     let algorithm = clap::ValueEnum::from_str(algorithm, false)?;
     let job = Job::new(algorithm, 0..number::parse(limit)?, false);

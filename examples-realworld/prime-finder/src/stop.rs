@@ -38,15 +38,3 @@ pub fn listen(at_first: fn(), at_once: fn()) -> io::Result<()> {
     };
     signals::listen(end_in_order, at_once)
 }
-
-/// A worker process leaves the terminal's Ctrl-C, which reaches the whole group, to its parent.
-pub fn leave_to_parent() -> io::Result<()> {
-    #[cfg(unix)]
-    let ignored = signal_hook::flag::register(
-        signal_hook::consts::SIGINT,
-        std::sync::Arc::<std::sync::atomic::AtomicBool>::default(),
-    );
-    #[cfg(not(unix))]
-    let ignored = ctrlc::set_handler(|| ()).map_err(io::Error::other);
-    ignored.map(drop)
-}

@@ -85,3 +85,16 @@ pub fn listen(
     };
     ctrlc::set_handler(handle).map_err(io::Error::other)
 }
+
+/// For a worker process. What reaches its whole group, such as the terminal's Ctrl-C, is for the
+/// parent to decide.
+pub fn leave_to_parent() -> io::Result<()> {
+    #[cfg(unix)]
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let noticed = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        signal_hook::flag::register(signal, noticed)?;
+    }
+    #[cfg(not(unix))]
+    ctrlc::set_handler(|| ()).map_err(io::Error::other)?;
+    Ok(())
+}
