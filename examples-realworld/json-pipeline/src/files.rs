@@ -143,6 +143,14 @@ fn is_own_result(path: &Path) -> bool {
     named && begin().is_ok_and(|begin| begin == *OWN_BEGIN)
 }
 
+/// The result of an earlier run does not hold any more when the file has become broken.
+pub fn remove_result(path: &Path) {
+    if is_own_result(path) {
+        // If it cannot be removed, the failure of the file is reported all the same.
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Where a folder is, or would be if it existed.
 fn real_place(path: &Path) -> PathBuf {
     path.canonicalize()

@@ -53,7 +53,8 @@ use work::{Outcome, Shared};
 /// of a top-level array; any other value is one record. For sub/NAME a small JSON file
 /// OUTPUT/sub/processed_NAME is written with the keys made_by, input, records, bytes, seconds and
 /// processed_at (seconds since 1970). It appears complete or not at all, and replaces the one of an
-/// earlier run. Results are never taken as input, wherever OUTPUT lies.
+/// earlier run; if the file has become broken, that one is removed. Results are never taken as
+/// input, wherever OUTPUT lies.
 ///
 /// Without arguments: a demonstration in a temp folder.
 ///
@@ -104,7 +105,7 @@ struct Options {
 enum Mode {
     /// Threads of this process; those without a file of their own help with a giant array
     Threads,
-    /// Processes: this program, started again
+    /// Processes: this program, started again; one that dies is replaced, one that hangs is not
     Processes,
     /// One file after another
     Sequential,

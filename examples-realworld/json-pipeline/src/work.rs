@@ -154,6 +154,9 @@ pub fn process(scanner: &mut Scanner, job: &Job, shared: &Shared) -> Outcome {
         Err(_) if shared.stopped() => return Outcome::NotDone,
         Err(ScanError::Read(error)) => return Outcome::failed(format!("cannot read: {error}")),
         Err(ScanError::Invalid(fault)) => {
+            job.output
+                .as_deref()
+                .inspect(|path| files::remove_result(path));
             let place = Some((fault.line, fault.column));
             return Outcome::Failed {
                 error: fault.problem.to_string(),

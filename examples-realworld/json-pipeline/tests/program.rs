@@ -254,6 +254,24 @@ fn a_rerun_replaces() {
 }
 
 #[test]
+fn a_file_that_became_broken_loses_its_result() {
+    for mode in MODES {
+        let folder = tree(&[("in/a.json", "[1]"), ("in/b.json", "[1]")]);
+        let (input, out) = (folder.path().join("in"), folder.path().join("out"));
+        assert!(run(&[&input, &out]).status.success());
+        write(&input.join("a.json"), "[1");
+        write(&input.join("b.json"), "[1");
+        // Someone else's file, though it has the name of a result, stays.
+        write(&out.join("processed_b.json"), "mine");
+        let output = run(&[&input, &out, &"--mode", &mode]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let results = files(&out);
+        assert_eq!(results.keys().collect::<Vec<_>>(), ["processed_b.json"]);
+        assert_eq!(results["processed_b.json"], "mine");
+    }
+}
+
+#[test]
 fn failures_have_line_and_column_and_the_others_are_done() {
     let deep = "[".repeat(100_000);
     let folder = tree(&[
@@ -752,8 +770,14 @@ mod unix {
                 let mut pids = children
                     .split_whitespace()
                     .filter_map(|pid| pid.parse().ok());
-                // Once it ignores Ctrl-C it is at work.
-                pids.find(|pid| Some(*pid) != not && caught(*pid) & 1 << 1 != 0)
+                // Once it leaves SIGINT and SIGTERM to its parent it is at work. A child that has not
+                // become a worker yet looks like its parent, which catches them as well.
+                let at_work = |pid| {
+                    let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                    let worker = memchr::memmem::find(&environ, b"JSON_PIPELINE_WORKER").is_some();
+                    worker && caught(pid) >> 1 & 1 == 1 && caught(pid) >> 14 & 1 == 1
+                };
+                pids.find(|pid| Some(*pid) != not && at_work(*pid))
             })
         }
 
