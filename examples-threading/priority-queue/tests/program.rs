@@ -1,0 +1,19 @@
+//! The program as its user meets it.
+
+use std::process::Command;
+
+#[test]
+fn it_tells_the_story_and_ends_with_the_verdict() {
+    let output = Command::new(env!("CARGO_BIN_EXE_priority-queue"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let begun: Vec<_> = text.lines().filter(|it| it.ends_with("begins")).collect();
+    assert_eq!(begun.len(), 7, "{text}");
+    assert_eq!(begun[1].trim(), "alarm (Critical) begins");
+    assert!(text.contains("contract, archive, photo, invoice, letter, backup"));
+    let verdict = text.lines().last().unwrap();
+    assert!(verdict.starts_with("ok: the order held"), "{text}");
+}

@@ -1,0 +1,203 @@
+//! A semaphore: of many threads, only so many at once may do something.
+//!
+//! In Python:
+//!
+//! ```python
+//! gate = threading.BoundedSemaphore(2)
+//!
+//! with gate:          # waits for a permit, and returns it
+//!     use_it()
+//! gate.release()      # one too many: ValueError; a plain Semaphore lets three in from now on
+//! ```
+//!
+//! std has none: what one needs is a number in a `Mutex`, and a `Condvar`, see `src/semaphore.rs`.
+//! Here a permit is a value. To drop it is to return it, also when a thread panics, and the
+//! compiler refuses to drop it twice (E0382) or to make one up (E0451): no third can get in.
+//!
+//! Run it with `cargo run -p semaphore`. Look at who is inside: two at once, never more, and the
+//! others enter in the order in which they came.
+//!
+//! To take: `src/semaphore.rs`, with `src/sync.rs`; its tests are `tests/semaphore.rs` and
+//! `tests/model.rs`. Before this: `event-flag`; after it: `barrier-phases`, `connection-pool`.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt::Display;
+use std::panic;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use semaphore::{Permit, Semaphore};
+
+#[macro_use]
+mod say;
+mod semaphore;
+mod sync;
+
+const WORKERS: usize = 5;
+const PERMITS: usize = 2;
+const PATIENCE: Duration = Duration::from_millis(20);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    say!("1. {WORKERS} workers, {PERMITS} permits");
+    let gate = Semaphore::new(PERMITS);
+    let peak = run(&gate)?;
+    expect(peak == PERMITS, "at the peak, as many as there are permits")?;
+
+    say!("\n2. A worker that panics returns its permit");
+    panic_inside(&gate)?;
+    say!("\n3. Several permits at one stroke, a try, and a time-out");
+    several_and_time_outs(&gate)?;
+
+    expect(gate.available() == PERMITS, "all permits are back")?;
+    say!("\nok: {WORKERS} workers were inside, at the peak exactly {peak}; all permits are back");
+    Ok(())
+}
+
+/// The most workers that were inside at once.
+fn run(gate: &Semaphore) -> Result<usize, Box<dyn Error>> {
+    let story = Story(Instant::now());
+    let inside = AtomicUsize::new(0);
+    let peak = AtomicUsize::new(0);
+    // The first two inside wait for each other. So there are two at once in every run, also on a
+    // machine that is so busy that one would be out again before the next gets in.
+    let entries = AtomicUsize::new(0);
+    let both_inside = Barrier::new(PERMITS);
+
+    let work = |number: usize| {
+        let _permit = gate.acquire();
+        let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
+        peak.fetch_max(now, Ordering::SeqCst);
+        story.tell(format_args!("enters, {now} inside"));
+        if entries.fetch_add(1, Ordering::SeqCst) < PERMITS {
+            both_inside.wait();
+        }
+        let primes = count_primes(250_000 + 50_000 * number as u64);
+        story.tell(format_args!("found {primes} primes and leaves"));
+        inside.fetch_sub(1, Ordering::SeqCst);
+        // Here the permit is returned. `let _ = gate.acquire()` would have done so at once.
+    };
+    thread::scope(|scope| {
+        // Until all have been started, nobody gets in.
+        let all = gate.acquire_many(PERMITS);
+        let mut workers = Vec::new();
+        for number in 1..=WORKERS {
+            let worker = thread::Builder::new().name(format!("worker-{number}"));
+            workers.push(worker.spawn_scoped(scope, move || work(number))?);
+        }
+        drop(all);
+        for worker in workers {
+            worker.join().map_err(|_| "a worker panicked")?;
+        }
+        Ok(peak.load(Ordering::SeqCst))
+    })
+}
+
+fn panic_inside(gate: &Semaphore) -> Result<(), Box<dyn Error>> {
+    let clumsy = thread::Builder::new().name("clumsy".to_string());
+    thread::scope(|scope| {
+        let clumsy = clumsy.spawn_scoped(scope, || {
+            let _permit = gate.acquire();
+            say!("   clumsy is inside, {} permit left", gate.available());
+            // As `panic!`, but without its message on stderr.
+            panic::resume_unwind(Box::new("clumsy"));
+        })?;
+        let panicked = clumsy.join().is_err();
+        let back = gate.available();
+        say!("   panicked: {panicked}; permits there again: {back}");
+        expect(panicked && back == PERMITS, "a panic returns the permit")?;
+        Ok(())
+    })
+}
+
+fn several_and_time_outs(gate: &Semaphore) -> Result<(), String> {
+    let mut both = gate.acquire_many(PERMITS);
+    say!("   one thread has {} permits", both.count());
+    let tried = gate.try_acquire();
+    say!("   another one tries: {}", told(&tried));
+    expect(tried.is_none(), "a try does not wait and gets nothing")?;
+
+    let begin = Instant::now();
+    let timed = gate.acquire_timeout(PATIENCE);
+    let waited = begin.elapsed();
+    say!(
+        "   waits at most {PATIENCE:?}: {} after {waited:.0?}",
+        told(&timed)
+    );
+    let in_vain = timed.is_none() && waited >= PATIENCE;
+    expect(in_vain, "a wait in vain ends when its time is up")?;
+
+    drop(both.split(1));
+    let timed = gate.acquire_timeout(PATIENCE);
+    say!("   one of the two comes back early: {}", told(&timed));
+    expect(timed.is_some(), "what was split off can be returned early")
+}
+
+fn told(permit: &Option<Permit>) -> &'static str {
+    match permit {
+        Some(_) => "gets a permit",
+        None => "gets none",
+    }
+}
+
+/// Tells who did what, and when.
+struct Story(Instant);
+
+impl Story {
+    fn tell(&self, event: impl Display) {
+        let now = self.0.elapsed().as_millis();
+        let thread = thread::current();
+        say!("{now:>5} ms  {:<8}  {event}", thread.name().unwrap_or("?"));
+    }
+}
+
+fn count_primes(limit: u64) -> usize {
+    (2..limit).filter(|&number| is_prime(number)).count()
+}
+
+/// By trial division, which is slow, and here that is the point.
+fn is_prime(number: u64) -> bool {
+    let mut divisor = 2;
+    while divisor * divisor <= number {
+        if number.is_multiple_of(divisor) {
+            return false;
+        }
+        divisor += 1;
+    }
+    number > 1
+}
+
+fn expect(holds: bool, promise: &str) -> Result<(), String> {
+    match holds {
+        true => Ok(()),
+        false => Err(format!("this did not hold: {promise}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_peak_exactly_as_many_are_inside_as_there_are_permits() {
+        let gate = Semaphore::new(PERMITS);
+        assert_eq!(run(&gate).unwrap(), PERMITS);
+        assert_eq!(gate.available(), PERMITS);
+    }
+
+    #[test]
+    fn the_other_parts_keep_their_promises() {
+        let gate = Semaphore::new(PERMITS);
+        panic_inside(&gate).unwrap();
+        several_and_time_outs(&gate).unwrap();
+        assert_eq!(gate.available(), PERMITS);
+    }
+
+    #[test]
+    fn there_are_25_primes_below_a_hundred() {
+        assert_eq!([0, 2, 3, 100].map(count_primes), [0, 0, 1, 25]);
+    }
+}
