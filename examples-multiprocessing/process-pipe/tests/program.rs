@@ -1,0 +1,81 @@
+//! The program as its user meets it.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_process-pipe"));
+    program.stdin(Stdio::null()).stderr(Stdio::piped());
+    program
+}
+
+#[test]
+fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
+    let output = program().output()?;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    let verdict = text.lines().last().unwrap_or_default();
+    assert!(verdict.starts_with("ok: every message"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
+    for role in ["", "1", "parent", "sender", "talk", "send 1"] {
+        let output = program().env("PROCESS_PIPE_ROLE", role).output()?;
+        assert_eq!(output.status.code(), Some(1), "{role:?}");
+        assert_eq!(output.stdout, b"", "{role:?}");
+        let complaint = String::from_utf8(output.stderr)?;
+        assert!(complaint.contains("PROCESS_PIPE_ROLE"), "{complaint}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
+    for role in ["receive", "square"] {
+        let output = program().env("PROCESS_PIPE_ROLE", role).output()?;
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
+    }
+    Ok(())
+}
+
+/// A killed parent can clean up nothing; its workers have to notice by themselves.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_workers_of_a_killed_parent_end() -> Result<(), Box<dyn Error>> {
+    use std::fs;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    let running = |id: &str| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // A zombie has ended; who reaps it depends on the machine's first process.
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    };
+    // Some of these parents may be through with their workers before we look.
+    for _ in 0..20 {
+        let mut parent = program().stdout(Stdio::null()).spawn()?;
+        let children = format!("/proc/{0}/task/{0}/children", parent.id());
+        let mut workers = String::new();
+        while workers.is_empty() && parent.try_wait()?.is_none() {
+            workers = fs::read_to_string(&children).unwrap_or_default();
+        }
+        parent.kill()?;
+        parent.wait()?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while workers.split_whitespace().any(running) {
+            assert!(
+                Instant::now() < deadline,
+                "workers {workers} outlived their parent"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        if !workers.is_empty() {
+            return Ok(());
+        }
+    }
+    panic!("no parent was met with a worker");
+}

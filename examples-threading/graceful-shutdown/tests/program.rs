@@ -1,0 +1,202 @@
+//! The program as its user meets it.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_graceful-shutdown"));
+    program.args(arguments).stdin(Stdio::null());
+    program
+}
+
+#[test]
+fn it_ends_by_itself_with_its_verdict() -> Result<(), Box<dyn Error>> {
+    let output = program(&[]).output()?;
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout)?;
+    let verdict = text.lines().last().unwrap_or_default();
+    assert_eq!(verdict, "ok: all 24 items finished", "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_argument_that_makes_no_sense_is_a_usage_error() -> Result<(), Box<dyn Error>> {
+    for arguments in [&["many"][..], &["-1"], &["1", "2"], &["--limit"], &[""]] {
+        let output = program(arguments).output()?;
+        let message = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(message.contains("Usage: graceful-shutdown"), "{message}");
+        assert_eq!(output.stdout, b"");
+    }
+    let help = program(&["--help"]).output()?;
+    assert!(help.status.success() && help.stdout.starts_with(b"Usage: "));
+    Ok(())
+}
+
+#[cfg(unix)]
+mod signals {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::Child;
+    use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+    use std::thread;
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+    const KINDS: [(&str, &str, i32); 2] = [("-INT", "SIGINT", 130), ("-TERM", "SIGTERM", 143)];
+    /// Items that take hours.
+    const HOURS: &str = "4000000000";
+
+    /// The running program; killed if the test fails before its end.
+    struct Running {
+        child: Child,
+        lines: Receiver<String>,
+    }
+
+    impl Running {
+        fn start(arguments: &[&str]) -> Running {
+            let mut child = program(arguments).stdout(Stdio::piped()).spawn().unwrap();
+            let stdout = BufReader::new(child.stdout.take().unwrap());
+            let (send, lines) = mpsc::channel();
+            thread::spawn(move || {
+                for line in stdout.lines() {
+                    let _ = send.send(line.unwrap());
+                }
+            });
+            Running { child, lines }
+        }
+
+        /// Reads on up to a line that contains `what`.
+        fn read_to(&self, what: &str) -> String {
+            let next = || self.lines.recv_timeout(LIMIT).expect("one more line");
+            std::iter::repeat_with(next)
+                .find(|line| line.contains(what))
+                .unwrap()
+        }
+
+        /// One `kill` for all of them, so that nothing comes in between.
+        fn signal(&self, kind: &str, times: usize) {
+            let ids = vec![self.child.id().to_string(); times];
+            let kill = Command::new("kill").arg(kind).args(ids).status();
+            assert!(kill.unwrap().success());
+        }
+
+        /// Its exit code and the rest of its lines.
+        fn end(mut self) -> (Option<i32>, Vec<String>) {
+            let mut rest = Vec::new();
+            loop {
+                match self.lines.recv_timeout(LIMIT) {
+                    Ok(line) => rest.push(line),
+                    // Its output ends when the program does.
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => panic!("it goes on after {rest:?}"),
+                }
+            }
+            (self.child.wait().unwrap().code(), rest)
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// What the last line says was begun, finished, given back and not begun.
+    fn counts(lines: &[String], name: &str) -> [u32; 4] {
+        let verdict = lines.last().expect("a last line");
+        assert!(verdict.starts_with(&format!("ok: stopped by {name} within ")));
+        let (_, counts) = verdict
+            .split_once(": ")
+            .unwrap()
+            .1
+            .split_once(": ")
+            .unwrap();
+        let numbers = counts.split_whitespace().flat_map(str::parse);
+        numbers.collect::<Vec<u32>>().try_into().expect(verdict)
+    }
+
+    fn check_counts([begun, finished, given_back, not_begun]: [u32; 4]) {
+        assert_eq!(begun, finished + given_back);
+        assert_eq!(begun + not_begun, 24);
+    }
+
+    /// SIGTERM killed Python's program.
+    #[test]
+    fn a_signal_in_the_middle_of_work_lets_the_item_be_finished() {
+        for (kind, name, code) in KINDS {
+            let running = Running::start(&[]);
+            let line = running.read_to(" works on item ");
+            running.signal(kind, 1);
+            let (status, lines) = running.end();
+            assert_eq!(status, Some(code), "{lines:?}");
+            check_counts(counts(&lines, name));
+
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, "ms", worker, "works", "on", "item", item] = words[..] else {
+                panic!("{line}");
+            };
+            let report = format!("{worker} finished [{item}");
+            assert!(lines.iter().any(|it| it.starts_with(&report)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_while_all_workers_wait_ends_it_with_every_item_accounted_for() {
+        for (kind, name, code) in KINDS {
+            let running = Running::start(&[]);
+            running.read_to("Ctrl-C stops");
+            running.signal(kind, 1);
+            let (status, lines) = running.end();
+            assert_eq!(status, Some(code), "{lines:?}");
+            check_counts(counts(&lines, name));
+        }
+    }
+
+    #[test]
+    fn a_signal_is_not_lost_whenever_it_comes() {
+        // One more line is read each time before the signal is sent.
+        for lines in 1..=6 {
+            let running = Running::start(&[]);
+            (0..lines).for_each(|_| drop(running.read_to("")));
+            running.signal("-TERM", 1);
+            let (status, lines) = running.end();
+            assert_eq!(status, Some(143), "{lines:?}");
+            check_counts(counts(&lines, "SIGTERM"));
+        }
+    }
+
+    /// Python's program ran its shutdown twice.
+    #[test]
+    fn a_second_signal_ends_it_at_once() {
+        for (second, code) in [("-INT", 130), ("-TERM", 143)] {
+            let mut running = Running::start(&[HOURS]);
+            running.read_to(" works on item ");
+            running.signal("-INT", 1);
+            running.read_to("SIGINT: ");
+            // Two of a kind within a moment are one signal: then it takes a third.
+            for _ in 0..1000 {
+                running.signal(second, 1);
+                thread::sleep(Duration::from_millis(10));
+                if running.child.try_wait().unwrap().is_some() {
+                    break;
+                }
+            }
+            let (status, lines) = running.end();
+            assert_eq!(status, Some(code));
+            assert!(lines.iter().all(|line| !line.contains("ok: ")), "{lines:?}");
+        }
+    }
+
+    /// As `timeout` does: to the program and to its group.
+    #[test]
+    fn a_doubled_signal_is_one() {
+        let running = Running::start(&[]);
+        running.read_to(" works on item ");
+        running.signal("-INT", 2);
+        let (status, lines) = running.end();
+        assert_eq!(status, Some(130));
+        check_counts(counts(&lines, "SIGINT"));
+    }
+}
