@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::output::ends_of;
 use crate::process::{Ending, Run};
 use crate::sample::{Lane, Sampler};
 use crate::workspace::Example;
-use crate::{procfs, report, text};
+use crate::{procfs, text};
 
 /// What is known of an example after its runs.
 pub struct Outcome {
@@ -81,7 +82,7 @@ impl Outcome {
 
     /// The last lines of its log.
     pub fn last_lines(&self) -> Vec<String> {
-        let (_, tail) = report::ends_of(&self.log, 0, 4096);
+        let (_, tail) = ends_of(&self.log, 0, 4096);
         let text = text::harmless(&tail);
         let lines: Vec<&str> = text.lines().collect();
         let first = lines.len().saturating_sub(8);

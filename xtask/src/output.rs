@@ -1,8 +1,8 @@
-//! Where results go besides the terminal, and what the machine is that they were measured on.
+//! Files beside the terminal: results that are written, logs that are read; and what the machine is.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -47,4 +47,20 @@ pub fn write_file(file: &Path, text: &str) -> Result {
     }
     fs::write(file, text)
         .map_err(|error| failed(format!("cannot write {}: {error}", file.display())))
+}
+
+/// At most `first` bytes from a file's beginning and `last` from the rest; together they are all
+/// of it when it is short. Empty if it cannot be read.
+pub fn ends_of(path: &Path, first: u64, last: u64) -> (Vec<u8>, Vec<u8>) {
+    let (mut head, mut tail) = (Vec::new(), Vec::new());
+    // A log that is gone shows as empty.
+    let _ = File::open(path).and_then(|mut file| {
+        let size = file.metadata()?.len();
+        (&mut file).take(first).read_to_end(&mut head)?;
+        file.seek(SeekFrom::Start(
+            first.max(size.saturating_sub(last)).min(size),
+        ))?;
+        file.take(last).read_to_end(&mut tail)
+    });
+    (head, tail)
 }

@@ -1,15 +1,14 @@
 //! `cargo xtask run-all --report`: one page with the table, the logs and the lanes, complete in
 //! itself.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Result, failed};
 use crate::lanes::Chart;
 use crate::outcome::Outcome;
-use crate::output::{machine, write_file};
+use crate::output::{ends_of, machine, write_file};
 use crate::svg::{self, escaped};
 use crate::text;
 use crate::workspace::text as json_text;
@@ -189,20 +188,4 @@ fn log(path: &Path) -> String {
             escaped(&path.display().to_string())
         ),
     }
-}
-
-/// At most `first` bytes from a file's beginning and `last` from the rest; together they are all
-/// of it when it is short. Empty if it cannot be read.
-pub fn ends_of(path: &Path, first: u64, last: u64) -> (Vec<u8>, Vec<u8>) {
-    let (mut head, mut tail) = (Vec::new(), Vec::new());
-    // A log that is gone shows as empty.
-    let _ = File::open(path).and_then(|mut file| {
-        let size = file.metadata()?.len();
-        (&mut file).take(first).read_to_end(&mut head)?;
-        file.seek(SeekFrom::Start(
-            first.max(size.saturating_sub(last)).min(size),
-        ))?;
-        file.take(last).read_to_end(&mut tail)
-    });
-    (head, tail)
 }
