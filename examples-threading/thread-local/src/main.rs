@@ -183,11 +183,11 @@ fn check(served: &[Served], to_fail: &[u32]) -> Result<(), String> {
         if let Some(other) = &served.left_behind {
             return Err(format!("request {request} found {other:?} left behind"));
         }
-        match &served.answered {
-            Err(_) if to_fail.contains(&request) => {}
-            Err(_) => return Err(format!("request {request} failed")),
-            Ok(Some(context)) if context.request == request => {}
-            Ok(other) => return Err(format!("request {request} saw {other:?}")),
+        match (&served.answered, to_fail.contains(&request)) {
+            (Err(_), true) => {}
+            (Ok(Some(context)), false) if context.request == request => {}
+            (Err(_), false) => return Err(format!("request {request} failed")),
+            (Ok(seen), _) => return Err(format!("request {request} was answered in {seen:?}")),
         }
     }
     Ok(())

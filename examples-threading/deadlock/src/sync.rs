@@ -1,0 +1,3 @@
+//! The one place where `both.rs` gets its locks from. `tests/model.rs` puts loom's here.
+
+pub use std::sync::{Mutex, MutexGuard};

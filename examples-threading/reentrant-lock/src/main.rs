@@ -1,0 +1,395 @@
+//! One thread that locks twice: why a `Mutex` refuses, a lock that allows it, and how to do without.
+//!
+//! What a Python developer knows as
+//!
+//! ```python
+//! class Account:
+//!     def save(self, amount):
+//!         with self._lock:                # an RLock; a Lock would wait here for itself, below
+//!             self.withdraw(amount)       # locks again
+//!             self.put_aside(amount)      # and again
+//! ```
+//!
+//! is `parking_lot::ReentrantMutex` here. The one in std does not re-enter, since its guard gives
+//! `&mut`, and two of those to the same data cannot be. A reentrant guard gives `&` only, so the data
+//! needs cells. And what it lets in is the reason for most locks: code that runs in the middle of a
+//! change. Better: lock in the public methods, and do the work in functions on `&mut State`. These
+//! cannot be called without the lock, nor lock again, as they do not know it.
+//!
+//! Run it with `cargo run --release -p reentrant-lock`. Look at part 2, when the other thread gets
+//! the lock, and at part 3, where both designs give the same answers.
+//!
+//! To take: the split into `Account` and `State`. What the compiler refuses: `tests/refused`.
+//! Before this: `deadlock`; after it: `event-flag`.
+
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Instant;
+
+use parking_lot::ReentrantMutex;
+
+const THREADS: usize = 4;
+const ROUNDS: u64 = 200_000;
+const BEGIN: State = State {
+    cash: 10_000_000,
+    saved: 0,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    say!("1. A Mutex that this thread has locked already");
+    a_mutex_does_not_re_enter()?;
+
+    say!("\n2. A ReentrantMutex, locked twice by this thread; does another thread get it?");
+    a_reentrant_mutex_counts()?;
+
+    say!("\n3. {THREADS} threads save and spend, {ROUNDS} times each");
+    let reentrant = save_and_spend("reentrant", &ReentrantAccount::new(BEGIN))?;
+    let plain = save_and_spend("plain", &Account::new(BEGIN))?;
+    check(reentrant == plain, "the two designs disagree")?;
+
+    let times = THREADS as u64 * ROUNDS;
+    let expected = State {
+        cash: BEGIN.cash - times * (3 + 2),
+        saved: times * 3,
+    };
+    check(
+        plain == expected,
+        &format!("{plain:?} instead of {expected:?}"),
+    )?;
+    say!("\nok: both designs end with the same {expected:?}");
+    Ok(())
+}
+
+fn a_mutex_does_not_re_enter() -> Result<(), Box<dyn Error>> {
+    let lock = Mutex::new(());
+    let guard = lock.lock().unwrap();
+    // `lock` instead of `try_lock` would wait for ever here, or panic.
+    let would_block = matches!(lock.try_lock(), Err(TryLockError::WouldBlock));
+    say!("   try_lock, with the guard still there:  would block = {would_block}");
+    check(would_block, "a Mutex was locked twice")?;
+    drop(guard);
+    let free = lock.try_lock().is_ok();
+    say!(
+        "   try_lock, after the guard is dropped:  would block = {}",
+        !free
+    );
+    check(free, "a Mutex stayed locked")?;
+    Ok(())
+}
+
+fn a_reentrant_mutex_counts() -> Result<(), Box<dyn Error>> {
+    let lock = ReentrantMutex::new(());
+    let first = lock.lock();
+    let second = lock.lock();
+    let mut answers = vec![("locked twice", another_thread_gets(&lock)?)];
+    drop(second);
+    answers.push(("released once", another_thread_gets(&lock)?));
+    drop(first);
+    answers.push(("released twice", another_thread_gets(&lock)?));
+    for (when, gets) in &answers {
+        say!(
+            "   {when:14}  {}",
+            if *gets {
+                "yes"
+            } else {
+                "no, it would have to wait"
+            }
+        );
+    }
+    let expected = answers.iter().map(|it| it.1).eq([false, false, true]);
+    check(expected, "the other thread got the lock at the wrong time")?;
+    Ok(())
+}
+
+fn another_thread_gets(lock: &ReentrantMutex<()>) -> io::Result<bool> {
+    thread::scope(|scope| {
+        let other = thread::Builder::new().name("other".into());
+        let other = other.spawn_scoped(scope, || lock.try_lock().is_some())?;
+        Ok(other.join().expect("the other thread does not panic"))
+    })
+}
+
+/// What both designs can do. `save` is one step to all others, made of two that exist already.
+trait Save: Sync {
+    fn withdraw(&self, amount: u64) -> Result<(), NotEnough>;
+    fn put_aside(&self, amount: u64);
+    fn save(&self, amount: u64) -> Result<(), NotEnough>;
+    fn state(&self) -> State;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct State {
+    cash: u64,
+    saved: u64,
+}
+
+#[derive(Debug, PartialEq)]
+struct NotEnough;
+
+/// As in Python: each method locks, and may call the others.
+struct ReentrantAccount {
+    state: ReentrantMutex<Cell<State>>,
+}
+
+impl ReentrantAccount {
+    fn new(state: State) -> ReentrantAccount {
+        let state = ReentrantMutex::new(Cell::new(state));
+        ReentrantAccount { state }
+    }
+}
+
+impl Save for ReentrantAccount {
+    fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
+        let guard = self.state.lock();
+        let mut state = guard.get();
+        state.cash = state.cash.checked_sub(amount).ok_or(NotEnough)?;
+        guard.set(state);
+        Ok(())
+    }
+
+    fn put_aside(&self, amount: u64) {
+        let guard = self.state.lock();
+        let mut state = guard.get();
+        state.saved += amount;
+        guard.set(state);
+    }
+
+    fn save(&self, amount: u64) -> Result<(), NotEnough> {
+        // Without this lock others could see the money withdrawn and not yet put aside.
+        let _guard = self.state.lock();
+        self.withdraw(amount)?;
+        self.put_aside(amount);
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        self.state.lock().get()
+    }
+}
+
+/// The better design: a public method locks once, and then works on the state.
+struct Account {
+    state: Mutex<State>,
+}
+
+impl Account {
+    fn new(state: State) -> Account {
+        Account {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// A panic leaves a Mutex marked as poisoned. None of the functions below can panic half-way.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Save for Account {
+    fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
+        self.lock().withdraw(amount)
+    }
+
+    fn put_aside(&self, amount: u64) {
+        self.lock().put_aside(amount);
+    }
+
+    fn save(&self, amount: u64) -> Result<(), NotEnough> {
+        let mut state = self.lock();
+        state.withdraw(amount)?;
+        state.put_aside(amount);
+        Ok(())
+    }
+
+    fn state(&self) -> State {
+        *self.lock()
+    }
+}
+
+/// Whoever has `&mut State` holds the lock. There is no lock in sight to be taken a second time.
+impl State {
+    fn withdraw(&mut self, amount: u64) -> Result<(), NotEnough> {
+        self.cash = self.cash.checked_sub(amount).ok_or(NotEnough)?;
+        Ok(())
+    }
+
+    fn put_aside(&mut self, amount: u64) {
+        self.saved += amount;
+    }
+}
+
+/// Each thread saves 3 and spends 2 in each round. Returns what there is in the end.
+fn save_and_spend(name: &str, account: &impl Save) -> Result<State, Box<dyn Error>> {
+    let rounds = || -> Result<(), String> {
+        for _ in 0..ROUNDS {
+            account.save(3).map_err(|_| "the cash ran out")?;
+            account.withdraw(2).map_err(|_| "the cash ran out")?;
+            // To save moves money from here to there, to spend takes 2: nobody ever sees 3 missing.
+            let State { cash, saved } = account.state();
+            let spent = BEGIN.cash - cash - saved;
+            check(
+                spent.is_multiple_of(2),
+                "seen: money on its way to the savings",
+            )?;
+        }
+        Ok(())
+    };
+    let begin = Instant::now();
+    thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+        let start = |n| {
+            let builder = thread::Builder::new().name(format!("{name}-{n}"));
+            builder.spawn_scoped(scope, rounds)
+        };
+        let threads: io::Result<Vec<_>> = (1..=THREADS).map(start).collect();
+        for thread in threads? {
+            thread.join().expect("no thread panics")?;
+        }
+        Ok(())
+    })?;
+    let state = account.state();
+    say!(
+        "   {name:10} {:4} ms  {state:?}",
+        begin.elapsed().as_millis()
+    );
+    Ok(state)
+}
+
+fn check(holds: bool, complaint: &str) -> Result<(), String> {
+    if holds {
+        Ok(())
+    } else {
+        Err(complaint.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{self, AssertUnwindSafe};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    const LITTLE: State = State { cash: 10, saved: 5 };
+
+    #[test]
+    fn both_designs_give_the_same_answers() {
+        let answers = |account: &dyn Save| {
+            let results = [
+                account.save(4),
+                account.withdraw(7),
+                account.save(6),
+                account.save(9),
+            ];
+            account.put_aside(1);
+            (results, account.state())
+        };
+        let reentrant = answers(&ReentrantAccount::new(LITTLE));
+        assert_eq!(reentrant, answers(&Account::new(LITTLE)));
+        let results = [Ok(()), Err(NotEnough), Ok(()), Err(NotEnough)];
+        assert_eq!(reentrant, (results, State { cash: 0, saved: 16 }));
+    }
+
+    #[test]
+    fn both_designs_keep_every_step_whole_under_threads() {
+        let reentrant = save_and_spend("reentrant", &ReentrantAccount::new(BEGIN)).unwrap();
+        assert_eq!(
+            reentrant,
+            save_and_spend("plain", &Account::new(BEGIN)).unwrap()
+        );
+    }
+
+    #[test]
+    fn the_same_thread_locks_a_reentrant_lock_again_and_a_mutex_not() {
+        a_mutex_does_not_re_enter().unwrap();
+        let lock = ReentrantMutex::new(());
+        let guards = [(); 3].map(|()| lock.try_lock());
+        assert!(guards.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn another_thread_waits_until_it_is_released_as_often_as_it_was_locked() {
+        a_reentrant_mutex_counts().unwrap();
+
+        let lock = ReentrantMutex::new(Cell::new(0));
+        let (first, second) = (lock.lock(), lock.lock());
+        let (about_to_lock, waits) = mpsc::channel();
+        thread::scope(|scope| {
+            let lock = &lock;
+            let other = scope.spawn(move || {
+                let _ = about_to_lock.send(());
+                lock.try_lock_for(LIMIT).map(|value| value.get())
+            });
+            waits.recv_timeout(LIMIT).unwrap();
+            drop(second);
+            // Only the last release lets the other one in: it sees what is written before that.
+            first.set(1);
+            drop(first);
+            assert_eq!(other.join().unwrap(), Some(1));
+        });
+    }
+
+    #[test]
+    fn a_timed_lock_gives_up_when_its_time_is_over_and_works_afterwards() {
+        let lock = ReentrantMutex::new(());
+        let guard = lock.lock();
+        let limit = Duration::from_millis(20);
+        thread::scope(|scope| {
+            let begin = Instant::now();
+            let other = scope.spawn(|| lock.try_lock_for(limit).is_some());
+            assert!(!other.join().unwrap());
+            assert!(begin.elapsed() >= limit);
+        });
+        drop(guard);
+        assert!(another_thread_gets(&lock).unwrap());
+    }
+
+    /// What a Mutex keeps out: code of the same thread in the middle of a change.
+    #[test]
+    fn a_reentrant_lock_shows_its_own_thread_a_half_done_change() {
+        let account = ReentrantAccount::new(LITTLE);
+        let _guard = account.state.lock();
+        account.withdraw(3).unwrap();
+        assert_eq!(account.state(), State { cash: 7, saved: 5 });
+        account.put_aside(3);
+
+        let account = Account::new(LITTLE);
+        let _guard = account.lock();
+        assert!(matches!(
+            account.state.try_lock(),
+            Err(TryLockError::WouldBlock)
+        ));
+    }
+
+    #[test]
+    fn an_error_or_a_panic_releases_every_level() {
+        let account = ReentrantAccount::new(LITTLE);
+        assert_eq!(account.save(11), Err(NotEnough));
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let _levels = [account.state.lock(), account.state.lock()];
+            panic!("on purpose, two levels deep");
+        }));
+        assert!(outcome.is_err());
+        assert!(!account.state.is_locked());
+
+        let account = Account::new(LITTLE);
+        assert_eq!(account.save(11), Err(NotEnough));
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let _guard = account.lock();
+            panic!("on purpose, under the lock");
+        }));
+        assert!(outcome.is_err());
+        assert_eq!(
+            (account.save(1), account.state()),
+            (Ok(()), State { cash: 9, saved: 6 })
+        );
+    }
+}
