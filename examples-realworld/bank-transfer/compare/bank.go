@@ -3,7 +3,8 @@
 //	bank ACCOUNTS THREADS TRANSFERS
 //
 // Prints the checksum of the balances, and the seconds that the transfers and audits took. The
-// transfers, the pieces they are handed out in and the audits are those of the Rust program.
+// transfers, the pieces they are handed out in and the number of audits are those of the Rust
+// program. An audit takes the lock of each account; there it takes one lock around them all.
 package main
 
 import (

@@ -29,20 +29,29 @@ impl Auditor {
     }
 
     pub fn audit(&mut self, bank: &impl Bank) {
-        self.audit_balances(|look| bank.snapshot(look));
+        self.audit_with(|seen| bank.snapshot(|balance| seen.add(balance)));
     }
 
-    /// `read` has to show each balance once, all as they are at one moment.
-    pub fn audit_balances(&mut self, read: impl FnOnce(&mut dyn FnMut(Cents))) {
+    /// For balances that nobody else can reach.
+    pub fn audit_balances(&mut self, balances: &[Cents]) {
+        self.audit_with(|seen| balances.iter().for_each(|balance| seen.add(*balance)));
+    }
+
+    fn audit_with(&mut self, look: impl FnOnce(&mut Seen)) {
         let begin = Instant::now();
-        let (mut accounts, mut total, mut lowest) = (0, 0, Cents::MAX);
-        read(&mut |balance| {
-            accounts += 1;
-            total += i128::from(balance);
-            lowest = lowest.min(balance);
-        });
+        let mut seen = Seen {
+            accounts: 0,
+            total: 0,
+            lowest: Cents::MAX,
+        };
+        look(&mut seen);
         self.longest = self.longest.max(begin.elapsed());
         self.audits += 1;
+        let Seen {
+            accounts,
+            total,
+            lowest,
+        } = seen;
         let failure = if accounts != self.accounts {
             format!("{accounts} accounts instead of {}", self.accounts)
         } else if total != i128::from(self.total) {
@@ -56,6 +65,21 @@ impl Auditor {
         let audit = self.audits;
         self.first_failure
             .get_or_insert_with(|| format!("audit {audit} found {failure}"));
+    }
+}
+
+struct Seen {
+    accounts: u64,
+    total: i128,
+    lowest: Cents,
+}
+
+impl Seen {
+    #[inline]
+    fn add(&mut self, balance: Cents) {
+        self.accounts += 1;
+        self.total += i128::from(balance);
+        self.lowest = self.lowest.min(balance);
     }
 }
 
@@ -85,7 +109,7 @@ mod tests {
 
     fn finding(balances: &[Cents]) -> Option<String> {
         let mut auditor = Auditor::new(3, 300);
-        auditor.audit_balances(|look| balances.iter().copied().for_each(look));
+        auditor.audit_balances(balances);
         assert_eq!(auditor.failed, u64::from(auditor.first_failure.is_some()));
         auditor.first_failure
     }
@@ -105,7 +129,7 @@ mod tests {
     fn the_first_failure_is_kept_and_the_others_are_counted() {
         let mut auditor = Auditor::new(1, 5);
         for balance in [5, 6, 7] {
-            auditor.audit_balances(|look| look(balance));
+            auditor.audit_balances(&[balance]);
         }
         assert_eq!((auditor.audits, auditor.failed), (3, 2));
         assert!(auditor.first_failure.unwrap().starts_with("audit 2 found"));

@@ -67,6 +67,15 @@ pub trait Bank: Sync + Sized {
         self.transfer_with(order, || ())
     }
 
+    /// Many transfers, one by one as with `transfer`. `outcome` is told what came of each.
+    fn transfer_all(
+        &self,
+        orders: impl Iterator<Item = Transfer>,
+        outcome: impl FnMut(Result<(), Refused>),
+    ) {
+        orders.map(|order| self.transfer(order)).for_each(outcome);
+    }
+
     /// `between` runs after the debit and before the credit, with the locks held: a test lets it
     /// panic there.
     fn transfer_with(&self, order: Transfer, between: impl FnOnce()) -> Result<(), Refused>;

@@ -33,6 +33,7 @@ mod tests {
     for_each_locking! {
         a_refused_order_gives_its_reason_and_changes_nothing
         a_deposit_a_withdrawal_and_a_transfer_book_exactly_their_amount
+        many_orders_are_carried_out_one_by_one_and_each_gives_its_outcome
         a_credit_beyond_the_largest_balance_is_refused_before_the_debit
         a_negative_opening_balance_is_refused
         a_third_tenth_out_of_three_tenths_is_paid
@@ -63,6 +64,17 @@ mod tests {
         assert_eq!(bank.transfer(transfer(2, 1, 100)), Ok(()));
         assert_eq!(bank.transfer(transfer(0, 2, 50)), Ok(()));
         assert_eq!(balances(&bank), [51, 100, 50]);
+    }
+
+    fn many_orders_are_carried_out_one_by_one_and_each_gives_its_outcome<B: Bank>() {
+        let bank = B::open(2, 100).unwrap();
+        let orders = [transfer(0, 1, 100), transfer(0, 1, 1), transfer(1, 0, 200)];
+        let mut outcomes = Vec::new();
+        bank.transfer_all(orders.into_iter(), |outcome| outcomes.push(outcome));
+        let (balance, cents) = (0, 1);
+        let refused = Err(Refused::Insufficient { balance, cents });
+        assert_eq!(outcomes, [Ok(()), refused, Ok(())]);
+        assert_eq!(balances(&bank), [200, 0]);
     }
 
     fn a_credit_beyond_the_largest_balance_is_refused_before_the_debit<B: Bank>() {
@@ -158,12 +170,16 @@ mod tests {
                 for n in 0..3 {
                     let (bank, over) = (&bank, &over);
                     scope.spawn(move || {
+                        // Orders without end: who never let an audit in would be seen here.
                         let orders = Orders::new(n, ACCOUNTS as u64);
-                        for index in 0.. {
-                            if over.load(Ordering::Relaxed) {
-                                break;
-                            }
-                            let _ = bank.transfer(orders.get(index));
+                        let orders = (0..).map(|index| orders.get(index));
+                        let orders = orders.take_while(|_| !over.load(Ordering::Relaxed));
+                        if n == 0 {
+                            orders.for_each(|order| {
+                                let _ = bank.transfer(order);
+                            });
+                        } else {
+                            bank.transfer_all(orders, |_| ());
                         }
                     });
                 }

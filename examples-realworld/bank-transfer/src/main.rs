@@ -18,7 +18,7 @@
 //! neither total nor sign notices money that goes the wrong way: hence the journal.
 //!
 //! To take: bank.rs with one of locking/*.rs; journal.rs, what happened in one bit per order;
-//! schedule.rs, which gives one thread its turn while others work; stop.rs for Ctrl-C.
+//! schedule.rs, which gives one thread its turn while others work; signals.rs for Ctrl-C.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ mod report;
 mod rules;
 mod run;
 mod schedule;
-mod stop;
+mod signals;
 mod sync;
 
 use bank::{Bank, Cents};
@@ -44,7 +44,6 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
-use stop::Stop;
 
 /// Moves money between accounts from many threads, with an auditor that reads all accounts during
 /// the transfers, and compares lockings. Without options: a demonstration that checks itself.
@@ -206,7 +205,7 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         initial: options.initial as Cents,
         round: run::ROUND,
     };
-    let stop = Stop::on_signals()?;
+    signals::listen(|_| (), || ())?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let text = !options.json && !options.checksum;
     if text {
@@ -223,8 +222,8 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let mut runs: Vec<Outcome> = Vec::new();
     for turn in 1..=turns {
         for (name, taken) in names.iter().zip(&mut taken) {
-            if taken.is_empty() || !stop.asked() {
-                taken.push(run_named(name, &setup, &stop)?);
+            if taken.is_empty() || signals::received().is_none() {
+                taken.push(run_named(name, &setup)?);
             }
             if turn < turns {
                 continue;
@@ -240,14 +239,14 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     }
 
     let failed = runs.iter().any(|run| !run.problems.is_empty());
-    let signal = stop.signal();
-    if let (true, Some((name, _))) = (text, signal) {
-        report::not_done(&mut out, name, &runs)?;
+    let signal = signals::received();
+    if let (true, Some(signal)) = (text, signal) {
+        report::not_done(&mut out, signal.name, &runs)?;
     } else if text && options.locking == Locking::All {
         report::meaning(&mut out, &runs)?;
     }
     if options.json {
-        report::json(&mut out, &setup, signal.map(|(name, _)| name), &runs)?;
+        report::json(&mut out, &setup, signal.map(|signal| signal.name), &runs)?;
     } else if options.checksum {
         report::checksum(&mut out, &runs)?;
     } else if !failed {
@@ -262,7 +261,7 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     Ok(match signal {
         _ if failed => ExitCode::FAILURE,
-        Some((_, code)) => ExitCode::from(code),
+        Some(signal) => ExitCode::from(signal.exit_code),
         None => ExitCode::SUCCESS,
     })
 }
@@ -278,21 +277,21 @@ impl Locking {
     }
 }
 
-fn run_named(name: &'static str, setup: &Setup, stop: &Stop) -> io::Result<Outcome> {
+fn run_named(name: &'static str, setup: &Setup) -> io::Result<Outcome> {
     match name {
-        "global" => run_checked::<Global>(name, setup, stop),
-        "ordered" => run_checked::<Ordered>(name, setup, stop),
-        "optimistic" => run_checked::<Optimistic>(name, setup, stop),
+        "global" => run_checked::<Global>(name, setup),
+        "ordered" => run_checked::<Ordered>(name, setup),
+        "optimistic" => run_checked::<Optimistic>(name, setup),
         _ => {
             let mut line = ProgressLine::new(name, setup.transfers);
-            Ok(run::run_alone(setup, stop, |done| line.update(done)))
+            Ok(run::run_alone(setup, |done| line.update(done)))
         }
     }
 }
 
-fn run_checked<B: Bank>(name: &'static str, setup: &Setup, stop: &Stop) -> io::Result<Outcome> {
+fn run_checked<B: Bank>(name: &'static str, setup: &Setup) -> io::Result<Outcome> {
     let mut line = ProgressLine::new(name, setup.transfers);
-    let mut outcome = run::run::<B>(name, setup, stop, |done| line.update(done))?;
+    let mut outcome = run::run::<B>(name, setup, |done| line.update(done))?;
     outcome.problems.extend(rules::broken_by::<B>());
     Ok(outcome)
 }

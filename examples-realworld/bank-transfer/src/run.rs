@@ -6,7 +6,7 @@ use crate::bank::{Bank, Cents, Refused, Transfer, credited, debited};
 use crate::journal::Journal;
 use crate::orders::Orders;
 use crate::schedule::{AuditorPlace, Progress, Schedule, Worker};
-use crate::stop::Stop;
+use crate::signals;
 use serde::Serialize;
 use std::io;
 use std::ops::Range;
@@ -68,7 +68,6 @@ pub struct Outcome {
 pub fn run<B: Bank>(
     locking: &'static str,
     setup: &Setup,
-    stop: &Stop,
     mut watch: impl FnMut(u64),
 ) -> io::Result<Outcome> {
     let bank = B::open(setup.accounts as usize, setup.initial).map_err(io::Error::other)?;
@@ -80,14 +79,14 @@ pub fn run<B: Bank>(
     let mut elapsed = Duration::ZERO;
 
     for range in setup.rounds() {
-        if stop.asked() || !tally.problems.is_empty() {
+        if signals::received().is_some() || !tally.problems.is_empty() {
             break;
         }
         let round = Round::new(&bank, orders, range, setup);
         let begin = Instant::now();
         round.carry_out(&mut auditor, &mut tally, |progress| {
             watch(round.range.start + progress.handed_out);
-            if stop.asked() {
+            if signals::received().is_some() {
                 round.schedule.stop();
             }
         })?;
@@ -110,7 +109,7 @@ pub fn run<B: Bank>(
 
 /// The limit to compare with: the same transfers, journal and audits by this thread alone, on
 /// balances that need no lock because nobody else can reach them.
-pub fn run_alone(setup: &Setup, stop: &Stop, mut watch: impl FnMut(u64)) -> Outcome {
+pub fn run_alone(setup: &Setup, mut watch: impl FnMut(u64)) -> Outcome {
     let orders = Orders::new(setup.seed, setup.accounts);
     let mut auditor = setup.auditor();
     let mut expected = setup.balances();
@@ -119,7 +118,7 @@ pub fn run_alone(setup: &Setup, stop: &Stop, mut watch: impl FnMut(u64)) -> Outc
     let mut elapsed = Duration::ZERO;
 
     for range in setup.rounds() {
-        if stop.asked() || !tally.problems.is_empty() {
+        if signals::received().is_some() || !tally.problems.is_empty() {
             break;
         }
         let transfers = range.end - range.start;
@@ -128,10 +127,10 @@ pub fn run_alone(setup: &Setup, stop: &Stop, mut watch: impl FnMut(u64)) -> Outc
         let begin = Instant::now();
         for first in (0..transfers).step_by(interval as usize) {
             watch(range.start + first);
-            if stop.asked() {
+            if signals::received().is_some() {
                 break;
             }
-            auditor.audit_balances(|look| balances.iter().copied().for_each(look));
+            auditor.audit_balances(&balances);
             let mut pen = journal.pen(first);
             for index in first..(first + interval).min(transfers) {
                 let outcome = transfer_alone(&mut balances, orders.get(range.start + index));
@@ -143,7 +142,7 @@ pub fn run_alone(setup: &Setup, stop: &Stop, mut watch: impl FnMut(u64)) -> Outc
         journal.replay(&mut expected, |index| orders.get(range.start + index));
         tally.problems.extend(difference(&balances, &expected));
     }
-    auditor.audit_balances(|look| balances.iter().copied().for_each(look));
+    auditor.audit_balances(&balances);
     tally.outcome("limit", 1, setup, elapsed, auditor, &balances)
 }
 
@@ -239,12 +238,9 @@ impl<'a, B: Bank> Round<'a, B> {
         let mut tally = Tally::default();
         while let Some(piece) = place.next_piece() {
             let mut pen = self.journal.pen(piece.start);
-            for index in piece {
-                let outcome = self
-                    .bank
-                    .transfer(self.orders.get(self.range.start + index));
-                pen.record(tally.is_applied(outcome));
-            }
+            let orders = piece.map(|index| self.orders.get(self.range.start + index));
+            let record = |outcome| pen.record(tally.is_applied(outcome));
+            self.bank.transfer_all(orders, record);
         }
         tally
     }
@@ -408,7 +404,7 @@ mod tests {
 
     fn problems<const FAULT: u8>(transfers: u64) -> Vec<String> {
         let setup = setup(transfers, MUCH);
-        let run = run::<Faulty<FAULT>>("faulty", &setup, &Stop::never(), |_| ());
+        let run = run::<Faulty<FAULT>>("faulty", &setup, |_| ());
         run.unwrap().problems
     }
 
@@ -416,7 +412,7 @@ mod tests {
     fn each_locking_passes_every_check() {
         fn check<B: Bank>() {
             let setup = setup(20_000, LITTLE);
-            let run = run::<B>("this", &setup, &Stop::never(), |_| ()).unwrap();
+            let run = run::<B>("this", &setup, |_| ()).unwrap();
             assert_eq!(run.problems, [""; 0]);
             assert_eq!(run.applied + run.refused, setup.transfers);
             assert!(run.refused > 0 && run.audits >= 16, "{run:?}");
@@ -424,7 +420,7 @@ mod tests {
         check::<Global>();
         check::<Ordered>();
         check::<Optimistic>();
-        let alone = run_alone(&setup(20_000, LITTLE), &Stop::never(), |_| ());
+        let alone = run_alone(&setup(20_000, LITTLE), |_| ());
         assert_eq!(alone.problems, [""; 0]);
         assert!(alone.refused > 0 && alone.audits >= 16, "{alone:?}");
     }
@@ -432,10 +428,10 @@ mod tests {
     #[test]
     fn many_rounds_pass_the_same_checks_as_one() {
         let mut setup = setup(20_000, MUCH);
-        let one = run::<Ordered>("this", &setup, &Stop::never(), |_| ()).unwrap();
+        let one = run::<Ordered>("this", &setup, |_| ()).unwrap();
         setup.round = 3_001;
-        let many = run::<Ordered>("this", &setup, &Stop::never(), |_| ()).unwrap();
-        let alone = run_alone(&setup, &Stop::never(), |_| ());
+        let many = run::<Ordered>("this", &setup, |_| ()).unwrap();
+        let alone = run_alone(&setup, |_| ());
         for run in [&one, &many, &alone] {
             assert_eq!(run.problems, [""; 0]);
             assert_eq!((run.applied, run.not_done), (20_000, 0));
@@ -489,7 +485,7 @@ mod tests {
             transfers_per_second: speed,
             not_done,
             problems: problem.into_iter().map(str::to_string).collect(),
-            ..run_alone(&setup, &Stop::never(), |_| ())
+            ..run_alone(&setup, |_| ())
         };
         let (a, b, c) = (
             run(3.0, 0, None),

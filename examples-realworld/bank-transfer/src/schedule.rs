@@ -15,7 +15,10 @@ pub struct Schedule {
     transfers: u64,
     interval: u64,
     state: Mutex<State>,
-    changed: Condvar,
+    // One for each kind of waiting: with a single one, each piece of news would wake everybody.
+    audit_due: Condvar,
+    audit_done: Condvar,
+    worker_left: Condvar,
 }
 
 struct State {
@@ -44,7 +47,9 @@ impl Schedule {
                 auditor: false,
                 stopped: false,
             }),
-            changed: Condvar::new(),
+            audit_due: Condvar::new(),
+            audit_done: Condvar::new(),
+            worker_left: Condvar::new(),
         }
     }
 
@@ -77,17 +82,18 @@ impl Schedule {
 
     /// No further piece is handed out.
     pub fn stop(&self) {
-        self.change(|state| state.stopped = true);
+        self.lock().stopped = true;
+        self.audit_done.notify_all();
     }
 
-    /// Waits for news, but no longer than `limit`.
+    /// Waits until a worker leaves, but no longer than `limit`.
     pub fn wait(&self, limit: Duration) -> Progress {
         let state = self.lock();
         let finished = |state: &State| state.workers == 0;
         let state = if finished(&state) {
             state
         } else {
-            let waited = self.changed.wait_timeout(state, limit);
+            let waited = self.worker_left.wait_timeout(state, limit);
             waited.expect("nothing panics under this lock").0
         };
         Progress {
@@ -99,16 +105,10 @@ impl Schedule {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
     }
+}
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.changed.notify_all();
-    }
-
-    fn wait_for_change<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let woken = self.changed.wait(state);
-        woken.expect("nothing panics under this lock")
-    }
+fn wait<'a>(news: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    news.wait(state).expect("nothing panics under this lock")
 }
 
 pub struct Worker<'a> {
@@ -128,7 +128,7 @@ impl Worker<'_> {
             if !state.auditor || interval_now <= state.audits + 1 {
                 break;
             }
-            state = schedule.wait_for_change(state);
+            state = wait(&schedule.audit_done, state);
         }
         let first = state.next;
         // No piece reaches over the end of its interval.
@@ -139,7 +139,7 @@ impl Worker<'_> {
         state.next = end;
         drop(state);
         if first.is_multiple_of(schedule.interval) {
-            schedule.changed.notify_all();
+            schedule.audit_due.notify_one();
         }
         Some(first..end)
     }
@@ -147,7 +147,10 @@ impl Worker<'_> {
 
 impl Drop for Worker<'_> {
     fn drop(&mut self) {
-        self.schedule.change(|state| state.workers -= 1);
+        self.schedule.lock().workers -= 1;
+        // The auditor leaves when nobody works any more.
+        self.schedule.audit_due.notify_one();
+        self.schedule.worker_left.notify_one();
     }
 }
 
@@ -164,19 +167,21 @@ impl AuditorPlace<'_> {
             if state.next > state.audits * schedule.interval {
                 return true;
             }
-            state = schedule.wait_for_change(state);
+            state = wait(&schedule.audit_due, state);
         }
         false
     }
 
     /// Lets the workers go on into the next interval.
     pub fn audited(&self) {
-        self.schedule.change(|state| state.audits += 1);
+        self.schedule.lock().audits += 1;
+        self.schedule.audit_done.notify_all();
     }
 }
 
 impl Drop for AuditorPlace<'_> {
     fn drop(&mut self) {
-        self.schedule.change(|state| state.auditor = false);
+        self.schedule.lock().auditor = false;
+        self.schedule.audit_done.notify_all();
     }
 }

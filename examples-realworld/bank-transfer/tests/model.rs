@@ -4,9 +4,13 @@
 mod sync {
     pub use loom::hint::spin_loop;
     pub use loom::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
+    pub use loom::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
     pub use loom::thread::yield_now;
-    pub use std::sync::PoisonError;
+    pub use std::sync::{PoisonError, TryLockError};
+
+    pub fn pause(_times: u32) {
+        spin_loop();
+    }
 }
 
 #[path = "../src/bank.rs"]
@@ -59,6 +63,7 @@ with! {
         opposite_transfers_both_happen_and_do_not_deadlock
         an_audit_between_opposite_transfers_sees_the_total
         an_audit_sees_the_first_of_two_transfers_when_it_sees_the_second
+        an_audit_beside_many_transfers_sees_a_moment_between_two
         a_transfer_and_a_deposit_to_one_account_are_both_kept
         two_transfers_from_one_account_cannot_both_have_its_last_cents
         who_is_refused_because_of_a_transfer_finds_its_credit
@@ -127,6 +132,21 @@ fn an_audit_sees_the_first_of_two_transfers_when_it_sees_the_second<B: Bank + Se
         let transfers = spawn(&bank, |bank| {
             bank.transfer(transfer(2, 1, 1)).unwrap();
             bank.transfer(transfer(1, 0, 2)).unwrap();
+        });
+        let seen = balances(&*bank);
+        let possible = [[10, 10, 10], [10, 11, 9], [12, 9, 9]];
+        assert!(possible.iter().any(|balances| seen == balances), "{seen:?}");
+        transfers.join().unwrap();
+        assert_eq!(balances(&*bank), [12, 9, 9]);
+    });
+}
+
+fn an_audit_beside_many_transfers_sees_a_moment_between_two<B: Bank + Send + 'static>() {
+    check(2, || {
+        let bank = open::<B>(3, 10);
+        let transfers = spawn(&bank, |bank| {
+            let orders = [transfer(2, 1, 1), transfer(1, 0, 2)];
+            bank.transfer_all(orders.into_iter(), |outcome| assert_eq!(outcome, Ok(())));
         });
         let seen = balances(&*bank);
         let possible = [[10, 10, 10], [10, 11, 9], [12, 9, 9]];
