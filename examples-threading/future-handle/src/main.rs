@@ -15,6 +15,9 @@
 //! a list of values, because it has another type; and an error on the way out does not leak the
 //! pool, because its owner drops it, which ends its threads.
 //!
+//! `thread::spawn(|| job.run())` gives a thread such a handle, too: then `wait_timeout` is Python's
+//! `Thread.join(timeout)`.
+//!
 //! Run it with `cargo run -p future-handle`. Look at part 2, where a time-out gives the task back,
 //! and at part 4: four tasks, four ways to end, and three ways to wait for them.
 //!
