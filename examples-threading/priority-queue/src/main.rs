@@ -9,13 +9,15 @@
 //! ```
 //!
 //! Tuples with equal priorities are compared by what comes next, the jobs: those that cannot be
-//! compared raise, the others lose the order in which they came. Here the queue numbers its items on
-//! arrival. Equals leave in the order in which they came, and a job needs no order at all. Nor can
-//! anyone change the priority of a job that is inside and so spoil the heap: the queue owns it.
+//! compared raise, the others lose the order in which they came. Here the queue numbers its items
+//! on arrival. Equals leave in the order in which they came, and a job needs no order at all. Nor
+//! can anyone change the priority of a job that is inside and so spoil the heap: the queue owns it.
 //!
-//! Run it with `cargo run -p priority-queue`. Look at "alarm", which comes last of all and is begun next.
+//! Run it with `cargo run -p priority-queue`. Look at "alarm", which comes last of all and is begun
+//! next.
 //!
-//! To take: `src/queue.rs`, with `src/sync.rs`; its tests are `tests/queue.rs` and `tests/model.rs`.
+//! To take: `src/queue.rs`, with `src/sync.rs`; its tests are `tests/queue.rs` and
+//! `tests/model.rs`.
 //! Before this: `bounded-buffer`, which explains the waiting; after it: `timer-scheduler`.
 
 #![forbid(unsafe_code)]
@@ -222,8 +224,8 @@ fn expect(holds: bool, promise: &str) -> Result<(), String> {
     }
 }
 
-/// Work: how many steps the longest of all chains takes that halve even numbers, and triple odd ones
-/// and add one, until 1 is reached.
+/// Work: how many steps the longest of all chains takes that halve even numbers, and triple odd
+/// ones and add one, until 1 is reached.
 fn longest_chain(limit: u64) -> u32 {
     let steps = |mut number: u64| {
         let mut steps = 0;

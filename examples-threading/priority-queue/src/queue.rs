@@ -83,8 +83,8 @@ impl<S: Store> BlockingQueue<S> {
         self.get_until(Instant::now().checked_add(timeout))
     }
 
-    /// `for item in queue.items()`: gets until the queue is closed and empty. Several threads may do
-    /// so at once; each item goes to one of them.
+    /// `for item in queue.items()`: gets until the queue is closed and empty. Several threads may
+    /// do so at once; each item goes to one of them.
     pub fn items(&self) -> impl Iterator<Item = S::Item> {
         iter::from_fn(|| self.get().ok())
     }
@@ -122,7 +122,8 @@ impl<S: Store> BlockingQueue<S> {
     }
 
     /// A poisoned lock is used as it is. The only foreign code that runs under it compares
-    /// priorities. If that panics, the heap still holds each item once, though perhaps not in order.
+    /// priorities. If that panics, the heap still holds each item once, though perhaps not in
+    /// order.
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -77,8 +77,8 @@ fn two_consumers_share_the_items_of_a_producer() {
     });
 }
 
-/// Catches a close that wakes one consumer only, or comes before the state says `closed`, and a wait
-/// that does not look for `closed`.
+/// Catches a close that wakes one consumer only, or comes before the state says `closed`, and a
+/// wait that does not look for `closed`.
 #[test]
 fn close_ends_the_waiting_of_two_consumers() {
     model(|| {

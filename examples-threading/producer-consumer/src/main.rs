@@ -11,13 +11,14 @@
 //!         jobs.task_done()
 //! ```
 //!
-//! A channel ends when its last sender is dropped: each consumer's loop then runs dry and stops, with
-//! no sentinel, no time-out and no count. Whoever returns, fails or panics drops what it holds, so
-//! neither side can leave the other waiting. (std's channel has one consumer, crossbeam's many.)
+//! A channel ends when its last sender is dropped: each consumer's loop then runs dry and stops,
+//! with no sentinel, no time-out and no count. Whoever returns, fails or panics drops what it
+//! holds, so neither side can leave the other waiting. (std's channel has one consumer, crossbeam's
+//! many.)
 //!
-//! Run it with `cargo run -p producer-consumer`. Look at the pause in 1, which outlasts the patience
-//! of both consumers and ends neither; at the producer of 2, which waits for room, so that memory
-//! stays small; and at the two errors of 3, which cost their own items only.
+//! Run it with `cargo run -p producer-consumer`. Look at the pause in 1, which outlasts the
+//! patience of both consumers and ends neither; at the producer of 2, which waits for room, so that
+//! memory stays small; and at the two errors of 3, which cost their own items only.
 //!
 //! To take: `run`, the pattern for "m producers, n consumers, all results".
 //! Before this: `bounded-buffer`, such a queue made by hand; after it: `priority-queue`.

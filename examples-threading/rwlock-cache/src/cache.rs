@@ -3,8 +3,8 @@
 //! all other keys can be read and computed. A computation that fails or panics leaves nothing
 //! behind: the next one who waits tries for itself.
 //!
-//! Nothing is ever thrown out by itself, as in Python's `functools.cache`. A computation may ask for
-//! other keys, but must not wait for its own: that would wait for ever.
+//! Nothing is ever thrown out by itself, as in Python's `functools.cache`. A computation may ask
+//! for other keys, but must not wait for its own: that would wait for ever.
 //!
 //! To take it along, copy this file and `sync.rs`, or replace `super::sync` below by `std::sync`.
 

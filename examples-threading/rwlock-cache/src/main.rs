@@ -9,14 +9,15 @@
 //!
 //! The usual cure, one lock around the call, lets a page wait for all others. Here each key has a
 //! slot of its own: who finds it empty computes, who comes meanwhile waits for this one value, and
-//! readers of what is there go side by side under an `RwLock`. What they get is a `&V`: the compiler
-//! refuses a caller who would change the cached value for all others, as a cached list in Python can
-//! be changed (`tests/refused`).
+//! readers of what is there go side by side under an `RwLock`. What they get is a `&V`: the
+//! compiler refuses a caller who would change the cached value for all others, as a cached list in
+//! Python can be changed (`tests/refused`).
 //!
 //! Run it with `cargo run -p rwlock-cache`. Look at 1, where six ask and one computes; at 2, where
 //! two pages are computed at the same time; and at 4, where computing is over and all just read.
 //!
-//! To take: `src/cache.rs`, with `src/sync.rs`; its tests are `tests/cache.rs` and `tests/model.rs`.
+//! To take: `src/cache.rs`, with `src/sync.rs`; its tests are `tests/cache.rs` and
+//! `tests/model.rs`.
 //! Before this: `safe-counter`; after it: `connection-pool`.
 
 #![forbid(unsafe_code)]

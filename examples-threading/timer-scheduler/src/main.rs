@@ -10,14 +10,16 @@
 //! jobs.enter(0.05, 1, job); jobs.run()    # an exception in a job ends them all
 //! ```
 //!
-//! Here one thread sleeps until the earliest job is due, or until somebody adds an earlier one. What
-//! it has to do next is a value under one lock, so a cancel can say what it did: it came in time, the
-//! job is running, or it was over. A panic in a job is caught, and kept for the report at the end.
+//! Here one thread sleeps until the earliest job is due, or until somebody adds an earlier one.
+//! What it has to do next is a value under one lock, so a cancel can say what it did: it came in
+//! time, the job is running, or it was over. A panic in a job is caught, and kept for the report at
+//! the end.
 //!
 //! Run it with `cargo run -p timer-scheduler`. Look at the times: no job runs before its own.
 //! For a single time-out no scheduler is needed: 7 shows crossbeam's `after` and `tick`.
 //!
-//! To take: `src/scheduler.rs`, with `src/sync.rs`; its tests: `tests/scheduler.rs`, `tests/model.rs`.
+//! To take: `src/scheduler.rs`, with `src/sync.rs`; its tests: `tests/scheduler.rs`,
+//! `tests/model.rs`.
 //! Before this: `priority-queue`, which has the heap; after it: `graceful-shutdown`.
 
 #![forbid(unsafe_code)]

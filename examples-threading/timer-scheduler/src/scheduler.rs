@@ -113,8 +113,8 @@ impl Scheduler {
         self.add(name.into(), delay, None, Box::new(work))
     }
 
-    /// Runs `job` again and again, the first time when one `period` is over. The times are multiples
-    /// of the period, however long the job takes; those that are missed are left out.
+    /// Runs `job` again and again, the first time when one `period` is over. The times are
+    /// multiples of the period, however long the job takes; those that are missed are left out.
     ///
     /// # Panics
     ///

@@ -2,8 +2,8 @@
 //! again and again, once per way in which the threads can take turns, and reports a deadlock or a
 //! panic in any of them. The models run the very file `src/scheduler.rs`, over loom's locks.
 //!
-//! Loom's `wait_timeout` never times out. So a time passes by a jump of the clock, and a job that is
-//! not run then is a wake-up that was lost.
+//! Loom's `wait_timeout` never times out. So a time passes by a jump of the clock, and a job that
+//! is not run then is a wake-up that was lost.
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
