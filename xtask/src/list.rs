@@ -13,7 +13,9 @@ const HELP: &str = "\
 Usage: cargo xtask list [--json] [TEXT...]
 
 Lists the examples, chapter by chapter, in reading order. With TEXT only those whose name,
-description, Python names or pitfalls contain every TEXT, in upper or lower case:
+description, Python names or pitfalls contain every TEXT, in upper or lower case. If none does,
+the words of each TEXT count one by one; then names lose what stands before a dot, step by step,
+until threading.Lock.acquire() finds Lock.acquire:
 
   cargo xtask list queue.join
   cargo xtask list deadlock
@@ -34,11 +36,20 @@ pub fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let workspace = Workspace::load()?;
-    let matches: Vec<&Example> = workspace
-        .examples
-        .iter()
-        .filter(|example| matches(example, &texts))
-        .collect();
+    let asked = texts.join(" ");
+    let mut matches = find(&workspace.examples, &texts);
+    if matches.is_empty() {
+        texts = into_words(&texts);
+        matches = find(&workspace.examples, &texts);
+    }
+    while matches.is_empty()
+        && texts
+            .iter()
+            .any(|text| text.trim_end_matches('.').contains('.'))
+    {
+        texts = texts.iter().map(|text| without_first_part(text)).collect();
+        matches = find(&workspace.examples, &texts);
+    }
     if json {
         let objects: Vec<Value> = matches.iter().map(|example| to_json(example)).collect();
         writeln!(io::stdout(), "{:#}", Value::from(objects))?;
@@ -46,9 +57,8 @@ pub fn main(mut args: lexopt::Parser) -> Result {
         print(&matches, &texts)?;
     }
     if matches.is_empty() && !texts.is_empty() {
-        let text = texts.join(" ");
-        let near = suggest::nearest_names(&text, words(&workspace.examples));
-        eprintln!("no example mentions `{text}`{near}; `cargo xtask list` shows all");
+        let near = suggest::nearest_names(&asked, words(&workspace.examples));
+        eprintln!("no example mentions `{asked}`{near}; `cargo xtask list` shows all");
         return Err(Error::Code(1));
     }
     Ok(())
@@ -84,6 +94,27 @@ fn print(examples: &[&Example], texts: &[String]) -> io::Result<()> {
         out,
         "\nRun one with `cargo run -p NAME`, copy it with `cargo xtask copy NAME DIR`."
     )
+}
+
+fn find<'a>(examples: &'a [Example], texts: &[String]) -> Vec<&'a Example> {
+    examples
+        .iter()
+        .filter(|example| matches(example, texts))
+        .collect()
+}
+
+/// Without the brackets of a call, which no example quotes.
+fn into_words(texts: &[String]) -> Vec<String> {
+    let words = texts.iter().flat_map(|text| text.split_whitespace());
+    words
+        .map(|word| word.trim_end_matches("()").to_string())
+        .collect()
+}
+
+/// `threading.lock.acquire` becomes `lock.acquire`, which becomes `acquire`.
+fn without_first_part(word: &str) -> String {
+    let rest = word.split_once('.').map_or(word, |(_, rest)| rest);
+    rest.to_string()
 }
 
 fn matches(example: &Example, texts: &[String]) -> bool {

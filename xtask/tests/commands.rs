@@ -113,6 +113,13 @@ fn list_finds_python_names_and_pitfalls_in_upper_and_lower_case() {
     assert_eq!(found("queue.JOIN"), ["bounded-buffer"]);
     assert_eq!(found("Deadlock"), ["first-thread"]);
     assert_eq!(found("join"), ["first-thread", "bounded-buffer"]);
+    // What is nowhere written so: words that are not side by side, and the full path of a method.
+    assert_eq!(found("join queue"), ["bounded-buffer"]);
+    assert_eq!(
+        found("multiprocessing.queues.Queue.join()"),
+        ["bounded-buffer"]
+    );
+    assert_eq!(found("no.such.name."), [""; 0]);
 }
 
 #[test]
