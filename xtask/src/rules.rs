@@ -295,7 +295,10 @@ mod tests {
 
     #[test]
     fn the_one_that_differs_from_the_others_is_named() {
-        let package = |name: &str, edition: &str, req: &str| json!({"name": name, "edition": edition, "dependencies": [{"name": "serde", "req": req}]});
+        let package = |name: &str, edition: &str, req: &str| {
+            let dependencies = json!([{"name": "serde", "req": req}]);
+            json!({"name": name, "edition": edition, "dependencies": dependencies})
+        };
         let packages = [
             package("a", "2024", "^1.0"),
             package("b", "2021", "^1.0"),

@@ -1,6 +1,7 @@
 //! The pool under every schedule of two or three threads. Loom runs each model again and again,
 //! once per way in which the threads can take turns, and reports a deadlock, a panic or a leak in
-//! any of them. The models run the very files `src/thread_pool.rs` and `src/handle.rs`, over loom's locks.
+//! any of them. The models run the very files `src/thread_pool.rs` and `src/handle.rs`, over loom's
+//! locks.
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
