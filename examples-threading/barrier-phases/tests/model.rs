@@ -4,14 +4,11 @@
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
-use std::time::Duration;
-
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread::{self, JoinHandle};
 
 use barrier::{Barrier, Broken, Role};
+use sync::{A_WHILE, model, spawn, time_passes};
 
 #[path = "../src/barrier.rs"]
 #[allow(
@@ -19,53 +16,8 @@ use barrier::{Barrier, Broken, Role};
     reason = "the models need only a part of the barrier's methods"
 )]
 mod barrier;
-
-/// How often a thread may lose its turn where it need not. Bugs need one or two such moments; all
-/// schedules with up to two are tried.
-const PREEMPTIONS: usize = 2;
-/// Over as soon as a model says `time_passes`.
-const A_WHILE: Duration = Duration::from_secs(1);
-
-mod sync {
-    use std::time::Duration;
-
-    use loom::sync::atomic::{AtomicU64, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
-
-    loom::lazy_static! {
-        static ref HOURS: AtomicU64 = AtomicU64::new(0);
-    }
-
-    /// A clock that stands still until `time_passes`. From then on it is an hour later each time
-    /// one looks.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Instant(Duration);
-
-    impl Instant {
-        pub fn now() -> Self {
-            let mut hours = HOURS.load(Ordering::SeqCst);
-            if hours > 0 {
-                hours = HOURS.fetch_add(1, Ordering::SeqCst);
-            }
-            Self(Duration::from_secs(3600 * hours))
-        }
-
-        pub fn checked_add(self, timeout: Duration) -> Option<Self> {
-            self.0.checked_add(timeout).map(Self)
-        }
-
-        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-            self.0.saturating_sub(earlier.0)
-        }
-    }
-
-    /// From now on every deadline is over. A thread that sleeps in loom's `wait_timeout` does not
-    /// notice by itself: it learns it when it wakes up for another reason, which is the race that
-    /// matters.
-    pub fn time_passes() {
-        HOURS.fetch_add(1, Ordering::SeqCst);
-    }
-}
+#[path = "sync/modelled.rs"]
+mod sync;
 
 /// Catches a last one that wakes one only; a look that lets go of
 /// the lock before the sleep (the wake-up comes in between and is lost); and a wait that looks at
@@ -73,7 +25,7 @@ mod sync {
 /// What each wrote before the barrier, all see after it.
 #[test]
 fn three_threads_complete_two_rounds_with_one_leader_each() {
-    model(|| {
+    model(2, || {
         let barrier = Arc::new(Barrier::new(3));
         let written = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let rounds = |barrier: &Barrier, written: &[AtomicUsize; 2]| {
@@ -100,7 +52,7 @@ fn three_threads_complete_two_rounds_with_one_leader_each() {
 /// Catches an abort that wakes one only, and one that is forgotten by the time a thread comes.
 #[test]
 fn abort_ends_the_waiting_of_two_threads() {
-    model(|| {
+    model(2, || {
         let barrier = Arc::new(Barrier::new(3));
         let waiting = [(); 2].map(|()| spawn(&barrier, |barrier| barrier.wait()));
         barrier.abort();
@@ -114,7 +66,7 @@ fn abort_ends_the_waiting_of_two_threads() {
 /// the round has ended, or a thread that looks, when it wakes up, at what the barrier is now.
 #[test]
 fn an_abort_that_meets_the_last_one_ends_the_round_the_same_way_for_all() {
-    model(|| {
+    model(2, || {
         let barrier = Arc::new(Barrier::new(2));
         let threads = [(); 2].map(|()| spawn(&barrier, |barrier| barrier.wait()));
         barrier.abort();
@@ -129,11 +81,11 @@ fn an_abort_that_meets_the_last_one_ends_the_round_the_same_way_for_all() {
 /// is late when it wakes up; and one that leaves without breaking the round for the other.
 #[test]
 fn a_time_out_that_meets_the_last_one_ends_the_round_the_same_way_for_all() {
-    model(|| {
+    model(2, || {
         let barrier = Arc::new(Barrier::new(2));
         let hurried = spawn(&barrier, |barrier| barrier.wait_timeout(A_WHILE));
         let patient = spawn(&barrier, |barrier| barrier.wait());
-        sync::time_passes();
+        time_passes();
         let mut ends = [hurried, patient].map(|thread| thread.join().unwrap());
         ends.sort_by_key(|end| *end != Ok(Role::Leader));
         let all_well = ends == [Ok(Role::Leader), Ok(Role::Follower)];
@@ -145,7 +97,7 @@ fn a_time_out_that_meets_the_last_one_ends_the_round_the_same_way_for_all() {
 /// nothing once the next round is complete.
 #[test]
 fn a_thread_that_waits_at_a_reset_is_told_and_can_come_again() {
-    model(|| {
+    model(2, || {
         let barrier = Arc::new(Barrier::new(2));
         let thread = spawn(&barrier, |barrier| {
             let first = barrier.wait();
@@ -160,19 +112,4 @@ fn a_thread_that_waits_at_a_reset_is_told_and_can_come_again() {
         ends.sort_by_key(|end| *end != Ok(Role::Leader));
         assert_eq!(ends, [Ok(Role::Leader), Ok(Role::Follower)]);
     });
-}
-
-/// Runs `threads` under every schedule with a bounded number of preemptions.
-fn model(threads: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(threads);
-}
-
-fn spawn<R: Send + 'static>(
-    barrier: &Arc<Barrier>,
-    work: impl FnOnce(&Barrier) -> R + Send + 'static,
-) -> JoinHandle<R> {
-    let barrier = Arc::clone(barrier);
-    thread::spawn(move || work(&barrier))
 }

@@ -5,13 +5,11 @@
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use loom::model::Builder;
 use loom::sync::Arc;
-use loom::thread::{self, JoinHandle};
 
 use buffer::{BoundedBuffer, GetError, PutError};
+use sync::{A_WHILE, model, spawn, time_passes};
 
 #[path = "../src/buffer.rs"]
 #[allow(
@@ -19,49 +17,8 @@ use buffer::{BoundedBuffer, GetError, PutError};
     reason = "the models need only a part of the buffer's methods"
 )]
 mod buffer;
-
-/// How often a thread may lose its turn where it need not. Bugs need one or two such moments; all
-/// schedules with up to three are tried.
-const PREEMPTIONS: usize = 3;
-/// Over as soon as a model says `time_passes`.
-const A_WHILE: Duration = Duration::from_secs(1);
-
-mod sync {
-    use std::time::Duration;
-
-    use loom::sync::atomic::{AtomicBool, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
-
-    loom::lazy_static! {
-        static ref LATE: AtomicBool = AtomicBool::new(false);
-    }
-
-    /// A clock that knows two times: 0, and an hour later.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Instant(Duration);
-
-    impl Instant {
-        pub fn now() -> Self {
-            let late = LATE.load(Ordering::SeqCst);
-            Self(Duration::from_secs(if late { 3600 } else { 0 }))
-        }
-
-        pub fn checked_add(self, timeout: Duration) -> Option<Self> {
-            self.0.checked_add(timeout).map(Self)
-        }
-
-        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-            self.0.saturating_sub(earlier.0)
-        }
-    }
-
-    /// From now on every deadline is over. A thread that sleeps in loom's `wait_timeout` does not
-    /// notice by itself: it learns it when it wakes up for another reason, which is the race that
-    /// matters.
-    pub fn time_passes() {
-        LATE.store(true, Ordering::SeqCst);
-    }
-}
+#[path = "sync/modelled.rs"]
+mod sync;
 
 /// Catches at `get`: `if` instead of `while` (the other consumer takes the item for which this one
 /// was woken), a wait before the first look, a look that lets go of the lock before the wait (the
@@ -71,7 +28,7 @@ mod sync {
 #[test]
 fn two_consumers_share_the_items_of_a_producer() {
     for capacity in [1, 2] {
-        model(move || {
+        model(3, move || {
             let buffer = buffer(capacity, []);
             let consumers = [(); 2].map(|()| spawn(&buffer, |buffer| buffer.get()));
             buffer.put(1).unwrap();
@@ -87,7 +44,7 @@ fn two_consumers_share_the_items_of_a_producer() {
 #[test]
 fn two_producers_share_the_room_that_a_consumer_makes() {
     for capacity in [1, 2] {
-        model(move || {
+        model(3, move || {
             let buffer = buffer(capacity, []);
             for _ in 0..capacity {
                 buffer.put(0).unwrap();
@@ -117,7 +74,7 @@ fn two_producers_share_the_room_that_a_consumer_makes() {
 /// `closed`; and a wait that does not look for `closed`.
 #[test]
 fn close_ends_the_waiting_of_two_consumers() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, []);
         let consumers = [(); 2].map(|()| spawn(&buffer, |buffer| buffer.get()));
         buffer.close();
@@ -130,7 +87,7 @@ fn close_ends_the_waiting_of_two_consumers() {
 /// The same for producers, who get their items back.
 #[test]
 fn close_ends_the_waiting_of_two_producers() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, [0]);
         let producers = [1, 2].map(|item| spawn(&buffer, move |buffer| buffer.put(item)));
         buffer.close();
@@ -145,7 +102,7 @@ fn close_ends_the_waiting_of_two_producers() {
 /// `close` that empties the buffer.
 #[test]
 fn consumers_drain_what_was_put_before_the_close() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(2, []);
         let consumers =
             [(); 2].map(|()| spawn(&buffer, |buffer| buffer.items().collect::<Vec<_>>()));
@@ -161,7 +118,7 @@ fn consumers_drain_what_was_put_before_the_close() {
 /// Catches an item that is lost or doubled when the close comes between two puts.
 #[test]
 fn a_put_that_meets_a_close_delivers_the_item_or_gives_it_back() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, []);
         let producer = spawn(&buffer, |buffer| [buffer.put(1), buffer.put(2)]);
         let consumer = spawn(&buffer, |buffer| buffer.items().collect::<Vec<_>>());
@@ -180,7 +137,7 @@ fn a_put_that_meets_a_close_delivers_the_item_or_gives_it_back() {
 /// above the capacity.
 #[test]
 fn each_item_arrives_once_and_in_order_per_producer() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(2, []);
         let first = spawn(&buffer, |buffer| [11, 12].map(|item| buffer.put(item)));
         let second = spawn(&buffer, |buffer| buffer.put(21));
@@ -204,7 +161,7 @@ fn each_item_is_dropped_once() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
-    model(|| {
+    model(3, || {
         let drops = std::sync::Arc::new(AtomicUsize::new(0));
         let items = [(); 3].map(|()| Counted(std::sync::Arc::clone(&drops)));
         let buffer = Arc::new(BoundedBuffer::new(2));
@@ -225,7 +182,7 @@ fn each_item_is_dropped_once() {
 /// is spent, and the other consumer sleeps beside the item for ever.
 #[test]
 fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, []);
         let hurried = spawn(&buffer, |buffer| {
             if let Ok(item) = buffer.get_timeout(A_WHILE) {
@@ -234,7 +191,7 @@ fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
         });
         let patient = spawn(&buffer, |buffer| buffer.get());
         buffer.put(1).unwrap();
-        sync::time_passes();
+        time_passes();
         assert_eq!(patient.join().unwrap(), Ok(1));
         buffer.close();
         hurried.join().unwrap();
@@ -244,7 +201,7 @@ fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
 /// The same at `put`: room for one, and the producer that was told of it gives up.
 #[test]
 fn a_put_that_is_woken_late_uses_the_room_all_the_same() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, [0]);
         let hurried = spawn(&buffer, |buffer| {
             if buffer.put_timeout(1, A_WHILE).is_ok() {
@@ -253,7 +210,7 @@ fn a_put_that_is_woken_late_uses_the_room_all_the_same() {
         });
         let patient = spawn(&buffer, |buffer| buffer.put(2));
         assert_eq!(buffer.get(), Ok(0));
-        sync::time_passes();
+        time_passes();
         assert_eq!(patient.join().unwrap(), Ok(()));
         buffer.close();
         hurried.join().unwrap();
@@ -263,10 +220,10 @@ fn a_put_that_is_woken_late_uses_the_room_all_the_same() {
 /// Catches a time-out that loses an item or delivers it twice when it meets a put.
 #[test]
 fn a_time_out_that_meets_a_put_leaves_the_item_inside_or_takes_it() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, []);
         let consumer = spawn(&buffer, |buffer| buffer.get_timeout(A_WHILE));
-        sync::time_passes();
+        time_passes();
         buffer.put(1).unwrap();
         match consumer.join().unwrap() {
             Ok(item) => assert_eq!((item, buffer.try_get()), (1, Err(GetError::Empty))),
@@ -278,10 +235,10 @@ fn a_time_out_that_meets_a_put_leaves_the_item_inside_or_takes_it() {
 /// The same when it meets a get: the item is inside or given back.
 #[test]
 fn a_time_out_that_meets_a_get_gives_the_item_back_or_puts_it() {
-    model(|| {
+    model(3, || {
         let buffer = buffer(1, [0]);
         let producer = spawn(&buffer, |buffer| buffer.put_timeout(1, A_WHILE));
-        sync::time_passes();
+        time_passes();
         assert_eq!(buffer.get(), Ok(0));
         match producer.join().unwrap() {
             Ok(()) => assert_eq!(buffer.try_get(), Ok(1)),
@@ -295,25 +252,10 @@ fn a_time_out_that_meets_a_get_gives_the_item_back_or_puts_it() {
     });
 }
 
-/// Runs `threads` under every schedule with a bounded number of preemptions.
-fn model(threads: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(threads);
-}
-
 fn buffer<const N: usize>(capacity: usize, items: [u32; N]) -> Arc<BoundedBuffer<u32>> {
     let buffer = BoundedBuffer::new(capacity);
     for item in items {
         buffer.try_put(item).unwrap();
     }
     Arc::new(buffer)
-}
-
-fn spawn<T: Send + 'static, R: Send + 'static>(
-    buffer: &Arc<BoundedBuffer<T>>,
-    work: impl FnOnce(&BoundedBuffer<T>) -> R + Send + 'static,
-) -> JoinHandle<R> {
-    let buffer = Arc::clone(buffer);
-    thread::spawn(move || work(&buffer))
 }

@@ -4,14 +4,11 @@
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
-use std::time::Duration;
-
-use loom::model::Builder;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread::{self, JoinHandle};
 
 use connections::{Pool, Usage};
+use sync::{A_WHILE, model, spawn, time_passes};
 
 #[path = "../src/connections.rs"]
 #[allow(
@@ -19,54 +16,14 @@ use connections::{Pool, Usage};
     reason = "the models need only a part of the pool's methods"
 )]
 mod connections;
-
-/// How often a thread may lose its turn where it need not.
-const PREEMPTIONS: usize = 3;
-/// Over as soon as a model says `time_passes`.
-const A_WHILE: Duration = Duration::from_secs(1);
-
-mod sync {
-    use std::time::Duration;
-
-    use loom::sync::atomic::{AtomicBool, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
-
-    loom::lazy_static! {
-        static ref LATE: AtomicBool = AtomicBool::new(false);
-    }
-
-    /// A clock that knows two times: 0, and an hour later.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Instant(Duration);
-
-    impl Instant {
-        pub fn now() -> Self {
-            let late = LATE.load(Ordering::SeqCst);
-            Self(Duration::from_secs(if late { 3600 } else { 0 }))
-        }
-
-        pub fn checked_add(self, timeout: Duration) -> Option<Self> {
-            self.0.checked_add(timeout).map(Self)
-        }
-
-        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-            self.0.saturating_sub(earlier.0)
-        }
-    }
-
-    /// From now on every deadline is over. A thread that sleeps in loom's `wait_timeout` does not
-    /// notice by itself: it learns it when it wakes up for another reason, which is the race that
-    /// matters.
-    pub fn time_passes() {
-        LATE.store(true, Ordering::SeqCst);
-    }
-}
+#[path = "sync/modelled.rs"]
+mod sync;
 
 /// Catches: a look that lets go of the lock before the wait (the return comes in between and is
 /// lost), a return that wakes nobody, a limit that is looked at without the lock.
 #[test]
 fn three_users_share_one_connection() {
-    model(|| {
+    model(3, || {
         let pool = pool(0);
         let users = [(); 2].map(|()| spawn(&pool, |pool| drop(pool.acquire().unwrap())));
         drop(pool.acquire().unwrap());
@@ -80,7 +37,7 @@ fn three_users_share_one_connection() {
 /// Catches a place that is free before its connection is closed, and a discard that wakes nobody.
 #[test]
 fn a_discarded_connection_is_closed_before_a_new_one_is_opened() {
-    model(|| {
+    model(3, || {
         let pool = pool(0);
         let users = [(); 2].map(|()| spawn(&pool, |pool| pool.acquire().unwrap().discard()));
         pool.acquire().unwrap().discard();
@@ -95,7 +52,7 @@ fn a_discarded_connection_is_closed_before_a_new_one_is_opened() {
 /// waits for it.
 #[test]
 fn a_failed_connect_does_not_leave_the_others_waiting() {
-    model(|| {
+    model(3, || {
         let pool = pool(1);
         let users = [(); 2].map(|()| spawn(&pool, |pool| pool.acquire().is_ok()));
         let here = pool.acquire().is_ok();
@@ -109,13 +66,13 @@ fn a_failed_connect_does_not_leave_the_others_waiting() {
 /// is spent, and the other one waits for ever beside an idle connection.
 #[test]
 fn who_is_woken_late_takes_the_connection_all_the_same() {
-    model(|| {
+    model(3, || {
         let pool = pool(0);
         let only = pool.acquire().unwrap();
         let hurried = spawn(&pool, |pool| drop(pool.acquire_timeout(A_WHILE)));
         let patient = spawn(&pool, |pool| drop(pool.acquire().unwrap()));
         drop(only);
-        sync::time_passes();
+        time_passes();
         patient.join().unwrap();
         hurried.join().unwrap();
         assert_eq!(pool.usage(), Usage { open: 1, idle: 1 });
@@ -146,19 +103,4 @@ fn pool(failing: u64) -> Arc<Pool<Connection, &'static str>> {
         true => Err("refused"),
         false => Ok(Connection::open(&counter)),
     }))
-}
-
-/// Runs `threads` under every schedule with a bounded number of preemptions.
-fn model(threads: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(threads);
-}
-
-fn spawn<R: Send + 'static>(
-    pool: &Arc<Pool<Connection, &'static str>>,
-    work: impl FnOnce(&Pool<Connection, &'static str>) -> R + Send + 'static,
-) -> JoinHandle<R> {
-    let pool = Arc::clone(pool);
-    thread::spawn(move || work(&pool))
 }

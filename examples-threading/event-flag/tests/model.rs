@@ -4,13 +4,10 @@
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
-use std::time::Duration;
-
-use loom::model::Builder;
 use loom::sync::Arc;
-use loom::thread::{self, JoinHandle};
 
 use event::Event;
+use modelled::{A_WHILE, model, spawn, time_passes};
 
 #[path = "../src/event.rs"]
 #[allow(
@@ -18,22 +15,18 @@ use event::Event;
     reason = "the models need only a part of the event's methods"
 )]
 mod event;
-
-/// How often a thread may lose its turn where it need not. Bugs need one or two such moments; all
-/// schedules with up to three are tried.
-const PREEMPTIONS: usize = 3;
-/// Over as soon as a model says `time_passes`.
-const A_WHILE: Duration = Duration::from_secs(1);
+#[path = "sync/modelled.rs"]
+mod modelled;
 
 mod sync {
     use std::time::Duration;
 
     use loom::sync::atomic::{AtomicBool, Ordering};
     use loom::sync::{LockResult, WaitTimeoutResult};
-    pub use loom::sync::{Mutex, MutexGuard};
+
+    pub use super::modelled::{Instant, Mutex, MutexGuard};
 
     loom::lazy_static! {
-        static ref LATE: AtomicBool = AtomicBool::new(false);
         static ref WAITS: AtomicBool = AtomicBool::new(false);
     }
 
@@ -68,32 +61,6 @@ mod sync {
     pub fn somebody_waits() -> bool {
         WAITS.load(Ordering::SeqCst)
     }
-
-    /// A clock that knows two times: 0, and an hour later.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Instant(Duration);
-
-    impl Instant {
-        pub fn now() -> Self {
-            let late = LATE.load(Ordering::SeqCst);
-            Self(Duration::from_secs(if late { 3600 } else { 0 }))
-        }
-
-        pub fn checked_add(self, timeout: Duration) -> Option<Self> {
-            self.0.checked_add(timeout).map(Self)
-        }
-
-        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-            self.0.saturating_sub(earlier.0)
-        }
-    }
-
-    /// From now on every deadline is over. A thread that sleeps in loom's `wait_timeout` does not
-    /// notice by itself: it learns it when it wakes up for another reason, which is the race that
-    /// matters.
-    pub fn time_passes() {
-        LATE.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Catches a `set` that wakes one only, or that wakes before the state says so; a `wait` that sleeps
@@ -101,7 +68,7 @@ mod sync {
 /// comes in between and is lost).
 #[test]
 fn one_set_ends_the_waiting_of_two_threads() {
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let waiting = [(); 2].map(|()| spawn(&event, |event| event.wait()));
         event.set();
@@ -115,7 +82,7 @@ fn one_set_ends_the_waiting_of_two_threads() {
 /// sleeps on, although what it waited for has happened.
 #[test]
 fn a_set_that_is_cleared_at_once_lets_a_thread_go_on_that_waited() {
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let waiting = spawn(&event, |event| event.wait());
         let waits = sync::somebody_waits();
@@ -130,7 +97,7 @@ fn a_set_that_is_cleared_at_once_lets_a_thread_go_on_that_waited() {
 /// Catches a `wait` that does not wait: what the setter has prepared is not there yet.
 #[test]
 fn what_was_written_before_the_set_is_seen_after_the_wait() {
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let written = Arc::new(loom::sync::atomic::AtomicU32::new(0));
         let readers = [(); 2].map(|()| {
@@ -151,17 +118,17 @@ fn what_was_written_before_the_set_is_seen_after_the_wait() {
 /// Catches a time-out that is reported although the event was set when the thread woke up.
 #[test]
 fn a_time_out_that_meets_a_set_tells_one_of_the_two() {
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let waiting = spawn(&event, |event| event.wait_timeout(A_WHILE));
         event.set();
-        sync::time_passes();
+        time_passes();
         assert_eq!(waiting.join().unwrap(), Ok(()));
     });
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let waiting = spawn(&event, |event| event.wait_timeout(A_WHILE));
-        sync::time_passes();
+        time_passes();
         event.set();
         // Either may come first. What matters is that it comes back, and that nothing is lost.
         let _ = waiting.join().unwrap();
@@ -172,7 +139,7 @@ fn a_time_out_that_meets_a_set_tells_one_of_the_two() {
 /// Catches a `set` that changes the state back and forth.
 #[test]
 fn two_setters_do_not_disturb_each_other() {
-    model(|| {
+    model(3, || {
         let event = Arc::new(Event::new());
         let setters = [(); 2].map(|()| spawn(&event, |event| event.set()));
         event.wait();
@@ -181,19 +148,4 @@ fn two_setters_do_not_disturb_each_other() {
         }
         assert!(event.is_set());
     });
-}
-
-/// Runs `threads` under every schedule with a bounded number of preemptions.
-fn model(threads: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(threads);
-}
-
-fn spawn<R: Send + 'static>(
-    event: &Arc<Event>,
-    work: impl FnOnce(&Event) -> R + Send + 'static,
-) -> JoinHandle<R> {
-    let event = Arc::clone(event);
-    thread::spawn(move || work(&event))
 }

@@ -4,13 +4,10 @@
 //!
 //! Each model names the mistakes that turn it red; each of them was put in once to see that.
 
-use std::time::Duration;
-
-use loom::model::Builder;
 use loom::sync::Arc;
-use loom::thread::{self, JoinHandle};
 
-use queue::{BlockingQueue, GetError, LifoQueue, PriorityQueue, PutError, Store};
+use queue::{GetError, LifoQueue, PriorityQueue, PutError};
+use sync::{A_WHILE, model, spawn, time_passes};
 
 #[path = "../src/queue.rs"]
 #[allow(
@@ -18,55 +15,15 @@ use queue::{BlockingQueue, GetError, LifoQueue, PriorityQueue, PutError, Store};
     reason = "the models need only a part of the queue's methods"
 )]
 mod queue;
-
-/// How often a thread may lose its turn where it need not.
-const PREEMPTIONS: usize = 3;
-/// Over as soon as a model says `time_passes`.
-const A_WHILE: Duration = Duration::from_secs(1);
-
-mod sync {
-    use std::time::Duration;
-
-    use loom::sync::atomic::{AtomicBool, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
-
-    loom::lazy_static! {
-        static ref LATE: AtomicBool = AtomicBool::new(false);
-    }
-
-    /// A clock that knows two times: 0, and an hour later.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Instant(Duration);
-
-    impl Instant {
-        pub fn now() -> Self {
-            let late = LATE.load(Ordering::SeqCst);
-            Self(Duration::from_secs(if late { 3600 } else { 0 }))
-        }
-
-        pub fn checked_add(self, timeout: Duration) -> Option<Self> {
-            self.0.checked_add(timeout).map(Self)
-        }
-
-        pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-            self.0.saturating_sub(earlier.0)
-        }
-    }
-
-    /// From now on every deadline is over. A thread that sleeps in loom's `wait_timeout` does not
-    /// notice by itself: it learns it when it wakes up for another reason, which is the race that
-    /// matters.
-    pub fn time_passes() {
-        LATE.store(true, Ordering::SeqCst);
-    }
-}
+#[path = "sync/modelled.rs"]
+mod sync;
 
 /// Catches: one look instead of one before each wait, a look that lets go of the lock before the
 /// wait (the wake-up comes in between and is lost), a `put` that wakes nobody, or only if the queue
 /// was empty.
 #[test]
 fn two_consumers_share_the_items_of_a_producer() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(LifoQueue::new());
         let consumers = [(); 2].map(|()| spawn(&queue, |queue| queue.get()));
         queue.put(1).unwrap();
@@ -81,7 +38,7 @@ fn two_consumers_share_the_items_of_a_producer() {
 /// wait that does not look for `closed`.
 #[test]
 fn close_ends_the_waiting_of_two_consumers() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(LifoQueue::<u32>::new());
         let consumers = [(); 2].map(|()| spawn(&queue, |queue| queue.get()));
         queue.close();
@@ -95,7 +52,7 @@ fn close_ends_the_waiting_of_two_consumers() {
 /// looks at `closed` before it looks for an item.
 #[test]
 fn a_put_that_meets_a_close_delivers_the_item_or_gives_it_back() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(LifoQueue::new());
         let producer = spawn(&queue, |queue| [queue.put(1), queue.put(2)]);
         let consumer = spawn(&queue, |queue| queue.items().collect::<Vec<_>>());
@@ -112,7 +69,7 @@ fn a_put_that_meets_a_close_delivers_the_item_or_gives_it_back() {
 /// leaves before the others that are inside, and the two equals of one thread keep their order.
 #[test]
 fn the_order_holds_whenever_an_urgent_item_comes() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(PriorityQueue::new());
         let calm = spawn(&queue, |queue| {
             queue.put((2, 'a')).unwrap();
@@ -136,7 +93,7 @@ fn the_order_holds_whenever_an_urgent_item_comes() {
 /// is spent, and the other consumer sleeps beside the item for ever.
 #[test]
 fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(LifoQueue::new());
         let hurried = spawn(&queue, |queue| {
             if let Ok(item) = queue.get_timeout(A_WHILE) {
@@ -145,7 +102,7 @@ fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
         });
         let patient = spawn(&queue, |queue| queue.get());
         queue.put(1).unwrap();
-        sync::time_passes();
+        time_passes();
         assert_eq!(patient.join().unwrap(), Ok(1));
         queue.close();
         hurried.join().unwrap();
@@ -155,29 +112,14 @@ fn a_get_that_is_woken_late_takes_the_item_all_the_same() {
 /// Catches a time-out that loses an item or delivers it twice when it meets a put.
 #[test]
 fn a_time_out_that_meets_a_put_leaves_the_item_inside_or_takes_it() {
-    model(|| {
+    model(3, || {
         let queue = Arc::new(LifoQueue::new());
         let consumer = spawn(&queue, |queue| queue.get_timeout(A_WHILE));
-        sync::time_passes();
+        time_passes();
         queue.put(1).unwrap();
         match consumer.join().unwrap() {
             Ok(item) => assert_eq!((item, queue.try_get()), (1, Err(GetError::Empty))),
             Err(error) => assert_eq!((error, queue.try_get()), (GetError::Empty, Ok(1))),
         }
     });
-}
-
-/// Runs `threads` under every schedule with a bounded number of preemptions.
-fn model(threads: impl Fn() + Send + Sync + 'static) {
-    let mut builder = Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
-    builder.check(threads);
-}
-
-fn spawn<S: Store + Send + 'static, R: Send + 'static>(
-    queue: &Arc<BlockingQueue<S>>,
-    work: impl FnOnce(&BlockingQueue<S>) -> R + Send + 'static,
-) -> JoinHandle<R> {
-    let queue = Arc::clone(queue);
-    thread::spawn(move || work(&queue))
 }

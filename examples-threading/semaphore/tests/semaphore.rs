@@ -8,76 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use semaphore::Semaphore;
+use sync::{LIMIT, Worker, bounded, start, start_restless};
 
 #[path = "../src/semaphore.rs"]
 mod semaphore;
+#[path = "sync/watched.rs"]
+mod sync;
 
-/// Only against tests that hang; no test needs anything like it.
-const LIMIT: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(30);
-
-/// std's types, with one addition: a thread can say what happens when it is about to wait.
-mod sync {
-    use std::cell::RefCell;
-    use std::sync::{LockResult, WaitTimeoutResult};
-    use std::time::Duration;
-
-    pub use std::sync::{Mutex, MutexGuard};
-    pub use std::time::Instant;
-
-    /// What a wait shall do.
-    pub enum Wait {
-        ForReal,
-        /// A spurious wake-up: every `Condvar` is allowed to do that at any time.
-        WakeUpForNoReason,
-    }
-
-    type Hook = Box<dyn FnMut() -> Wait>;
-
-    thread_local! {
-        static HOOK: RefCell<Hook> = RefCell::new(Box::new(|| Wait::ForReal));
-    }
-
-    /// From now on `hook` is asked before each wait of this thread, under the semaphore's lock.
-    pub fn before_each_wait(hook: impl FnMut() -> Wait + 'static) {
-        HOOK.set(Box::new(hook));
-    }
-
-    fn ask_the_hook() -> Wait {
-        HOOK.with_borrow_mut(|hook| hook())
-    }
-
-    pub struct Condvar(std::sync::Condvar);
-
-    impl Condvar {
-        pub fn new() -> Self {
-            Self(std::sync::Condvar::new())
-        }
-
-        pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-            match ask_the_hook() {
-                Wait::ForReal => self.0.wait(guard),
-                Wait::WakeUpForNoReason => Ok(guard),
-            }
-        }
-
-        pub fn wait_timeout<'a, T>(
-            &self,
-            guard: MutexGuard<'a, T>,
-            timeout: Duration,
-        ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-            match ask_the_hook() {
-                Wait::ForReal => self.0.wait_timeout(guard, timeout),
-                // A nanosecond is as close to "at once" as std's result type lets us come.
-                Wait::WakeUpForNoReason => self.0.wait_timeout(guard, Duration::from_nanos(1)),
-            }
-        }
-
-        pub fn notify_all(&self) {
-            self.0.notify_all();
-        }
-    }
-}
 
 // Never more than so many.
 
@@ -376,72 +314,4 @@ fn no_wake_up_is_lost_in_ten_thousand_turns() {
         workers.into_iter().for_each(Worker::result);
         assert_eq!(gate.available(), 2);
     });
-}
-
-// The helpers.
-
-/// A thread that tells when it is about to wait.
-struct Worker<R> {
-    waiting: mpsc::Receiver<()>,
-    thread: thread::JoinHandle<R>,
-}
-
-fn start<R: Send + 'static>(
-    gate: &Arc<Semaphore>,
-    work: impl FnOnce(&Semaphore) -> R + Send + 'static,
-) -> Worker<R> {
-    start_restless(0, gate, work)
-}
-
-/// The same, but before it really waits it wakes up for no reason so many times.
-fn start_restless<R: Send + 'static>(
-    mut times: u32,
-    gate: &Arc<Semaphore>,
-    work: impl FnOnce(&Semaphore) -> R + Send + 'static,
-) -> Worker<R> {
-    let gate = Arc::clone(gate);
-    let (sender, waiting) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        sync::before_each_wait(move || {
-            if times > 0 {
-                times -= 1;
-                return sync::Wait::WakeUpForNoReason;
-            }
-            // The test may have heard enough and be gone.
-            let _ = sender.send(());
-            sync::Wait::ForReal
-        });
-        work(&gate)
-    });
-    Worker { waiting, thread }
-}
-
-impl<R> Worker<R> {
-    /// Returns when the thread is about to wait. It says so under the semaphore's lock: whoever gets
-    /// that lock afterwards finds it waiting.
-    fn waits(&self) {
-        self.waiting
-            .recv_timeout(LIMIT)
-            .expect("the thread did not wait");
-    }
-
-    fn result(self) -> R {
-        self.thread.join().unwrap()
-    }
-}
-
-/// Runs a test that would hang if the semaphore were wrong: a hang becomes a failure.
-fn bounded(test: impl FnOnce() + Send + 'static) {
-    let (finished, end) = mpsc::channel::<()>();
-    let runner = thread::spawn(move || {
-        // Dropped on every way out, a panic included: that is what the receiver hears.
-        let _finished = finished;
-        test();
-    });
-    if end.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-        panic!("still waiting after {LIMIT:?}");
-    }
-    if let Err(failure) = runner.join() {
-        panic::resume_unwind(failure);
-    }
 }
