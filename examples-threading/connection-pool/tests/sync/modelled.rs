@@ -3,7 +3,11 @@
 //! loom's types for the model of a primitive, with a clock that stands still until the model says
 //! that time passes. It takes the place of `src/sync.rs`, and brings what runs a model.
 
-#![allow(dead_code, reason = "each primitive needs a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each primitive needs a part of it"
+)]
 
 use std::time::Duration;
 

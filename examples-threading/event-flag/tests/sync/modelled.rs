@@ -3,7 +3,11 @@
 //! loom's types for the model of a primitive, with a clock that stands still until the model says
 //! that time passes. It takes the place of `src/sync.rs`, and brings what runs a model.
 
-#![allow(dead_code, reason = "each primitive needs a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each primitive needs a part of it"
+)]
 
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread::{self, JoinHandle};
 
-pub use loom::sync::{Mutex, MutexGuard};
+pub use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// Over as soon as a model says `time_passes`.
 pub const A_WHILE: Duration = Duration::from_secs(1);
