@@ -34,7 +34,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -263,6 +263,7 @@ fn expect(holds: bool, promise: &str) -> Result<(), String> {
 
 /// Answers each line after a while, in a thread for each connection.
 fn serve(listener: &TcpListener, stop: &AtomicBool) {
+    let came = (Mutex::new(0), Condvar::new());
     thread::scope(|scope| {
         for (number, stream) in (1..).zip(listener.incoming()) {
             let Ok(stream) = stream else { continue };
@@ -271,12 +272,19 @@ fn serve(listener: &TcpListener, stop: &AtomicBool) {
             }
             let thread = thread::Builder::new().name(format!("line-{number}"));
             // A client that hangs up, or a thread too many, is no reason to end the server.
-            let _ = thread.spawn_scoped(scope, || answer(stream));
+            let _ = thread.spawn_scoped(scope, || answer(stream, &came));
         }
     });
 }
 
-fn answer(mut stream: TcpStream) -> io::Result<()> {
+fn answer(mut stream: TcpStream, (came, changed): &(Mutex<usize>, Condvar)) -> io::Result<()> {
+    // The first clients wait for each other. So there are five in every run, also on a machine that
+    // is so busy that one would be done, and its connection idle, before the next one comes.
+    let mut came = came.lock().unwrap();
+    *came += 1;
+    changed.notify_all();
+    drop(changed.wait_timeout_while(came, LIMIT / 2, |came| *came < CONNECTIONS));
+
     let questions = BufReader::new(stream.try_clone()?).lines();
     for question in questions {
         let question = question?;
@@ -316,12 +324,36 @@ mod tests {
         });
     }
 
+    /// Else five connections would be a matter of luck.
+    #[test]
+    fn nobody_gets_an_answer_before_there_are_as_many_clients_as_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&listener, &stop));
+            let open = |id| Connection::open(id, address, &Arc::default()).unwrap();
+            let mut clients: Vec<_> = (1..CONNECTIONS as Id).map(open).collect();
+            let first = clients[0].stream.get_mut();
+            first.set_read_timeout(Some(2 * LATENCY)).unwrap();
+            let early = clients[0].ask("early?").map_err(|error| error.kind());
+
+            clients.push(open(CONNECTIONS as Id));
+            let answer = clients[1].ask("now?");
+            stop.store(true, Ordering::Relaxed);
+            TcpStream::connect(address).unwrap();
+            drop(clients);
+            let late = [ErrorKind::WouldBlock, ErrorKind::TimedOut]; // On Unix, on Windows.
+            assert!(early.is_err_and(|kind| late.contains(&kind)));
+            assert_eq!(answer.unwrap(), "fine, thanks for \"now?\"");
+        });
+    }
+
     #[test]
     fn without_a_server_it_is_an_error_and_not_a_hang() {
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = nobody.local_addr().unwrap();
-        drop(nobody);
-        let error = use_the_server(address).unwrap_err();
+        // Not a port that was free a moment ago: by now it may be another test's.
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let error = use_the_server(nobody).unwrap_err();
         assert!(error.to_string().starts_with("cannot connect"), "{error}");
     }
 }
