@@ -31,8 +31,9 @@ mod sync;
 
 use std::error::Error;
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{after, select, tick, unbounded};
@@ -43,6 +44,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const DELAYS: [u64; 4] = [90, 30, 60, 30];
 const PERIOD: Duration = Duration::from_millis(20);
 const TICKS: u32 = 4;
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let scheduler = Scheduler::start()?;
@@ -67,13 +69,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn delayed(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
     let (ran, runs) = mpsc::channel();
     let start = Instant::now();
+    // A job that lasts until all four are given: one that comes late, since the machine is busy,
+    // still has its place in the order.
+    let (given, all_given) = mpsc::channel::<()>();
+    scheduler.at("wait for all", start, move || {
+        let _ = all_given.recv_timeout(LIMIT);
+    });
     for (number, delay) in (1..).zip(DELAYS.map(Duration::from_millis)) {
         let ran = ran.clone();
-        scheduler.after(format!("job {number}"), delay, move || {
+        scheduler.at(format!("job {number}"), start + delay, move || {
             // Nobody listening any more is no reason to panic.
             let _ = ran.send((number, delay, start.elapsed()));
         });
     }
+    drop(given);
     drop(ran); // The end comes when the last job has run.
     let mut order = Vec::new();
     while let Ok((number, delay, time)) = runs.recv_timeout(LIMIT) {
@@ -103,19 +112,25 @@ fn repeating(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
         expect(time >= number * PERIOD, "no tick comes before its time")?;
     }
     let outcome = scheduler.cancel(id);
+    let cancelled = start.elapsed();
     say!("   cancel: {outcome:?}");
-    // It may be running once more by now. Then it is over, and the channel with it.
     expect(
         outcome != Cancel::Over,
         "a repeating job is never over by itself",
     )?;
-    let further = runs.iter().count();
-    Ok(expect(further <= 1, "no further tick after a cancel")?)
+    // The channel ends with the job. A run that was under way may still tell its time.
+    let under_way = usize::from(outcome == Cancel::Running);
+    let further = runs.iter().filter(|time| *time > cancelled);
+    let further = further.take(under_way + 1).count();
+    Ok(expect(
+        further <= under_way,
+        "no further tick after a cancel",
+    )?)
 }
 
 fn cancelled(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
     let (ran, runs) = mpsc::channel();
-    let never = scheduler.after("never", 2 * PERIOD, move || {
+    let never = scheduler.after("never", HOUR, move || {
         let _ = ran.send("never");
     });
     let in_time = scheduler.cancel(never);
@@ -140,7 +155,8 @@ fn cancelled(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
     let expected = [Cancel::InTime, Cancel::Running, Cancel::Over];
     expect(outcomes == expected, "a cancel says what it did")?;
     // The job was dropped, and its end of the channel with it.
-    Ok(expect(runs.recv().is_err(), "a cancelled job never runs")?)
+    let never_ran = runs.recv_timeout(LIMIT) == Err(RecvTimeoutError::Disconnected);
+    Ok(expect(never_ran, "a cancelled job never runs")?)
 }
 
 fn panicking(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
@@ -153,9 +169,8 @@ fn panicking(scheduler: &Scheduler) -> Result<(), Box<dyn Error>> {
 }
 
 fn stopped(scheduler: Scheduler) -> Result<(), Box<dyn Error>> {
-    let hour = Duration::from_secs(3600);
-    scheduler.after("in two hours", 2 * hour, || ());
-    scheduler.after("in an hour", hour, || ());
+    scheduler.after("in two hours", 2 * HOUR, || ());
+    scheduler.after("in an hour", HOUR, || ());
     let start = Instant::now();
     let ended = scheduler.stop();
     let took = start.elapsed();
@@ -177,12 +192,12 @@ fn stopped(scheduler: Scheduler) -> Result<(), Box<dyn Error>> {
 
 /// How a program that schedules can be tested without waiting.
 fn own_clock() -> Result<(), Box<dyn Error>> {
-    let (start, hours) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let (start, hours) = (Instant::now(), Arc::new(AtomicU32::new(0)));
     let clock = Arc::clone(&hours);
-    let now = move || start + Duration::from_secs(3600 * clock.load(Ordering::SeqCst));
+    let now = move || start + HOUR * clock.load(Ordering::SeqCst);
     let scheduler = Scheduler::with_clock(now)?;
     let (ran, runs) = mpsc::channel();
-    scheduler.every("backup", Duration::from_secs(2 * 3600), move || {
+    scheduler.every("backup", 2 * HOUR, move || {
         let _ = ran.send(());
     });
     for hour in 1..=2 {

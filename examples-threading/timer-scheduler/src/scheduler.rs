@@ -1,6 +1,6 @@
 //! A scheduler runs jobs at their times, one after another, in one thread of its own: `after` a
-//! delay, or `every` so often. A job never runs before its time; it runs later when the one before
-//! it takes long. A job that panics is reported and ends nothing but itself.
+//! delay, `at` a time, or `every` so often. A job never runs before its time; it runs later when
+//! the one before it takes long. A job that panics is reported and ends nothing but itself.
 //!
 //! To take it along, copy this file and `sync.rs`, or replace `super::sync` below by `std::sync`
 //! and `std::thread`.
@@ -104,13 +104,23 @@ impl Scheduler {
         delay: Duration,
         job: impl FnOnce() + Send + 'static,
     ) -> JobId {
+        self.at(name, self.due_in(delay), job)
+    }
+
+    /// Runs `job` once, as soon as the clock shows `due`; if that is past, now.
+    pub fn at(
+        &self,
+        name: impl Into<String>,
+        due: Instant,
+        job: impl FnOnce() + Send + 'static,
+    ) -> JobId {
         let mut job = Some(job);
         let work = move || {
             if let Some(job) = job.take() {
                 job();
             }
         };
-        self.add(name.into(), delay, None, Box::new(work))
+        self.add(name.into(), due, None, Box::new(work))
     }
 
     /// Runs `job` again and again, the first time when one `period` is over. The times are
@@ -126,7 +136,8 @@ impl Scheduler {
         job: impl FnMut() + Send + 'static,
     ) -> JobId {
         assert!(!period.is_zero(), "a job needs a period longer than zero");
-        self.add(name.into(), period, Some(period), Box::new(job))
+        let first = self.due_in(period);
+        self.add(name.into(), first, Some(period), Box::new(job))
     }
 
     pub fn cancel(&self, id: JobId) -> Cancel {
@@ -161,14 +172,17 @@ impl Scheduler {
         self.end()
     }
 
+    fn due_in(&self, delay: Duration) -> Instant {
+        (self.shared.now)() + delay.min(FAR)
+    }
+
     fn add(
         &self,
         name: String,
-        delay: Duration,
+        due: Instant,
         period: Option<Duration>,
         work: Box<dyn FnMut() + Send>,
     ) -> JobId {
-        let due = (self.shared.now)() + delay.min(FAR);
         let mut state = self.shared.lock();
         state.last_id += 1;
         let id = JobId(state.last_id);

@@ -53,6 +53,20 @@ fn no_job_runs_before_its_time_and_each_runs_once() {
     assert_eq!(bench.advance(1_000), []);
 }
 
+/// `scheduler.enterabs`: it does not matter how late the job is given.
+#[test]
+fn a_job_given_with_its_time_runs_at_that_time_and_at_once_if_that_is_past() {
+    let bench = Bench::new();
+    bench.after(30);
+    bench.move_clock(20);
+    bench.at(25);
+    bench.at(10);
+    assert_eq!(bench.advance(0), [10]);
+    assert_eq!(bench.advance(4), []);
+    assert_eq!(bench.advance(1), [25]);
+    assert_eq!(bench.advance(5), [30]);
+}
+
 /// The thread sleeps for an hour, and the new job wakes it.
 #[test]
 fn an_earlier_job_shortens_the_wait() {
@@ -364,6 +378,7 @@ fn a_scheduler_without_jobs_ends_at_once() {
 /// A scheduler whose clock stands still, and a list of the jobs that ran.
 struct Bench {
     scheduler: Scheduler,
+    start: Instant,
     passed: Arc<Mutex<Duration>>,
     log: Arc<Mutex<Vec<u64>>>,
 }
@@ -375,6 +390,7 @@ impl Bench {
         let scheduler = Scheduler::with_clock(move || start + *clock.lock().unwrap());
         Self {
             scheduler: scheduler.unwrap(),
+            start,
             passed,
             log: Arc::default(),
         }
@@ -385,6 +401,14 @@ impl Bench {
         let log = Arc::clone(&self.log);
         let job = move || log.lock().unwrap().push(delay);
         self.scheduler.after("", Duration::from_millis(delay), job)
+    }
+
+    /// A job that notes its time, in milliseconds from the start.
+    fn at(&self, time: u64) -> JobId {
+        let log = Arc::clone(&self.log);
+        let job = move || log.lock().unwrap().push(time);
+        let due = self.start + Duration::from_millis(time);
+        self.scheduler.at("", due, job)
     }
 
     /// A job that notes its period.
