@@ -19,7 +19,8 @@
 //! who was computing finishes the item, who was waiting gives it back. With `-- 4000000000` behind
 //! it an item takes hours: press Ctrl-C twice.
 //!
-//! To take: `src/signals.rs`, and `run` as the pattern. Before this: `event-flag`; after it:
+//! To take: `src/signals.rs`, over `signal-hook` on Unix, for the simpler `ctrlc` does not tell
+//! SIGINT from SIGTERM; and `run` as the pattern. Before this: `event-flag`; after it:
 //! `hand-made-pool`.
 
 #![forbid(unsafe_code)]
@@ -45,9 +46,10 @@ use signals::Signal;
 
 const WORKERS: usize = 3;
 const USAGE: &str = "\
-Usage: graceful-shutdown [LIMIT]
+Usage: graceful-shutdown [LIMIT [ITEMS]]
 
-Three workers wait for 24 items and count the primes below LIMIT for each (default 120000).
+Three workers wait for ITEMS items (default 24) and count the primes below LIMIT for each (default
+120000).
 Ctrl-C or SIGTERM: items under way are finished or given back; exit code 130 or 143.
 A second signal: the end, at once.";
 
@@ -85,6 +87,9 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         [limit] if let Ok(limit) = limit.parse() => plan.limit = limit,
+        [limit, items] if let (Ok(limit), Ok(items)) = (limit.parse(), items.parse()) => {
+            (plan.limit, plan.items) = (limit, items);
+        }
         _ => {
             eprintln!("error: expected a number, got {arguments:?}\n{USAGE}");
             return ExitCode::from(2);
@@ -322,7 +327,7 @@ mod tests {
     #[test]
     fn every_worker_is_started_and_reports() {
         let (_tell, signals) = channel::unbounded();
-        let outcome = run(&plan(9, Duration::ZERO), &signals).unwrap();
+        let outcome = bounded(move || run(&plan(9, Duration::ZERO), &signals).unwrap());
         let workers: Vec<&str> = outcome.reports.iter().map(|it| &it.worker[..]).collect();
         assert_eq!(workers, ["worker-1", "worker-2", "worker-3"]);
         assert_eq!((outcome.signal, outcome.counts()), (None, [9, 0, 0]));
