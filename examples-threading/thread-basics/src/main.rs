@@ -14,7 +14,8 @@
 //!
 //! Run it with `cargo run -p thread-basics`. Look at the five workers: they end in another order
 //! than they began, and the results still come in the order of the joins. Nor do printed lines
-//! glue together: text and line end are written under one lock.
+//! glue together: text and line end are written under one lock. And none of it runs by halves: with
+//! a mistake in any line, the program does not compile, and not even its first line runs.
 //!
 //! To take: `start_workers`, the pattern for "n named threads, n results".
 
@@ -30,6 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const WORKERS: u64 = 5;
+const STACK_MIB: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     say!("1. Two tasks take turns while they wait");
@@ -40,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     say!("\n3. A thread has a name, an end one can ask for, and a stack of the size one gives it");
     life_of_a_thread()?;
-    deep_recursion(64 * 1024 * 1024)?;
+    let depth = deep_recursion(STACK_MIB << 20, 100_000)?;
+    say!("   with a stack of {STACK_MIB} MiB a recursion went {depth} calls deep");
 
     let expected: Vec<Chain> = (1..=WORKERS).map(longest_chain).collect();
     if results != expected {
@@ -165,8 +168,9 @@ fn life_of_a_thread() -> io::Result<()> {
     Ok(())
 }
 
-/// A stack of our own size lets a recursion go deeper than the usual 2 MiB would.
-fn deep_recursion(stack_size: usize) -> io::Result<()> {
+/// A stack of our own size lets a recursion go deeper than the usual 2 MiB would. A small one saves
+/// memory where there are many threads.
+fn deep_recursion(stack_size: usize, calls: u32) -> io::Result<u32> {
     fn depth(remaining: u32) -> u32 {
         if remaining == 0 {
             0
@@ -177,15 +181,8 @@ fn deep_recursion(stack_size: usize) -> io::Result<()> {
     let thread = thread::Builder::new()
         .name("deep".into())
         .stack_size(stack_size);
-    let reached = thread
-        .spawn(|| depth(100_000))?
-        .join()
-        .expect("the stack is deep enough");
-    say!(
-        "   with a stack of {} MiB a recursion went {reached} calls deep",
-        stack_size >> 20
-    );
-    Ok(())
+    let reached = thread.spawn(move || depth(calls))?.join();
+    Ok(reached.expect("the stack is deep enough"))
 }
 
 #[cfg(test)]
@@ -254,6 +251,30 @@ mod tests {
     fn a_thread_that_the_system_refuses_is_an_error_not_an_abort() {
         let impossible = thread::Builder::new().stack_size(usize::MAX / 4);
         assert!(impossible.spawn(|| ()).is_err());
+    }
+
+    #[test]
+    fn small_and_large_stacks_work() {
+        for (kib, calls) in [(64, 10), (64 * 1024, 100_000)] {
+            assert_eq!(deep_recursion(kib << 10, calls).unwrap(), calls);
+        }
+    }
+
+    #[test]
+    fn is_finished_asks_without_waiting() {
+        let (go, wait_for_go) = mpsc::channel::<()>();
+        let limit = Duration::from_secs(30);
+        let thread = spawn("patient", move || wait_for_go.recv_timeout(limit)).unwrap();
+        assert!(!thread.is_finished());
+        drop(go);
+        let begin = Instant::now();
+        while !thread.is_finished() && begin.elapsed() < limit {
+            thread::yield_now();
+        }
+        assert!(thread.is_finished());
+        // It was told to end, and did not run out of time.
+        let told = Err(mpsc::RecvTimeoutError::Disconnected);
+        assert_eq!(thread.join().unwrap(), told);
     }
 
     #[test]
