@@ -217,11 +217,13 @@ mod tests {
         }
     }
 
+    /// 0 is no error, as it is for Python's `chunksize`: rayon takes it for 1. `channel_map` has no
+    /// pieces, each task is a job of its own.
     #[test]
     fn a_map_is_the_same_in_pieces_of_any_size() {
         let pool = rayon_pool(3).unwrap();
         let squares: Vec<u32> = (0..50).map(|n| n * n).collect();
-        for piece in [1, 7, 50, 1000] {
+        for piece in [0, 1, 7, 50, 1000] {
             let numbers = (0..50).into_par_iter().with_min_len(piece);
             let by_rayon: Vec<u32> = pool.install(|| numbers.map(|n| n * n).collect());
             assert_eq!(by_rayon, squares);
