@@ -82,12 +82,8 @@ impl Counter {
     /// Starts the worker on a thread that bears its name.
     ///
     /// `self`, not `&mut self`: the worker moves into its thread. Whoever started it has the handle
-    /// instead, and through it the report.
-    ///
-    /// ```compile_fail,E0382
-    /// let first = worker.start()?;
-    /// let second = worker.start()?; // error[E0382]: use of moved value: `worker`
-    /// ```
+    /// instead, and through it the report. A second start has nothing to start:
+    /// `tests/refused/start_twice.rs`.
     fn start(self) -> io::Result<JoinHandle<Report>> {
         let thread = thread::Builder::new().name(self.name.clone());
         thread.spawn(|| self.run())
@@ -150,6 +146,8 @@ fn is_prime(number: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    use std::{panic, sync::mpsc};
 
     #[test]
     fn a_report_is_complete_and_the_same_with_and_without_a_thread() {
@@ -177,6 +175,22 @@ mod tests {
         assert_eq!(started.thread().name(), Some("A"));
         assert_ne!(started.thread().id(), caller);
         assert_eq!(started.join().unwrap().name, "A");
+    }
+
+    /// The plain way does not compile (`tests/refused/join_itself.rs`). This one does.
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn a_thread_that_is_sent_its_own_handle_panics_at_the_join_and_does_not_hang() {
+        let (send, handle) = mpsc::channel::<JoinHandle<()>>();
+        let (message, panicked) = mpsc::channel();
+        let itself = thread::spawn(move || {
+            let join = || handle.recv().unwrap().join();
+            let panic = panic::catch_unwind(panic::AssertUnwindSafe(join)).unwrap_err();
+            message.send(*panic.downcast::<String>().unwrap()).unwrap();
+        });
+        send.send(itself).unwrap();
+        let message = panicked.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(message.contains("failed to join thread"), "{message}");
     }
 
     #[test]
