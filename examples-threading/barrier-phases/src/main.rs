@@ -215,12 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn the_other_parts_keep_their_promises() {
-        one_panics().unwrap();
-        one_gives_up().unwrap();
-    }
-
-    #[test]
     fn there_are_25_primes_below_a_hundred() {
         assert_eq!((0..100).filter(|&number| is_prime(number)).count(), 25);
     }
