@@ -394,27 +394,29 @@ mod tests {
 
     #[test]
     fn the_bound_holds_a_fast_producer_back() {
-        let (capacity, consumers) = (2, 3);
-        let (sent, begun, most_ahead) = (
-            AtomicUsize::new(0),
-            AtomicUsize::new(0),
-            AtomicUsize::new(0),
-        );
-        let producer = |sender: Sender<()>| {
-            for _ in 0..1_000 {
-                sender.send(())?;
-                let sent = sent.fetch_add(1, Ordering::SeqCst) + 1;
-                most_ahead.fetch_max(
-                    sent.saturating_sub(begun.load(Ordering::SeqCst)),
-                    Ordering::SeqCst,
-                );
-            }
-            Ok(())
-        };
-        let handle = |()| begun.fetch_add(1, Ordering::SeqCst);
-        run(vec![producer], consumers, capacity, handle).unwrap();
-        // Two in the channel, and one in the hands of each consumer that has not counted it yet.
-        assert!(most_ahead.into_inner() <= capacity + consumers);
+        bounded(|| {
+            let (capacity, consumers) = (2, 3);
+            let (sent, begun, most_ahead) = (
+                AtomicUsize::new(0),
+                AtomicUsize::new(0),
+                AtomicUsize::new(0),
+            );
+            let producer = |sender: Sender<()>| {
+                for _ in 0..1_000 {
+                    sender.send(())?;
+                    let sent = sent.fetch_add(1, Ordering::SeqCst) + 1;
+                    most_ahead.fetch_max(
+                        sent.saturating_sub(begun.load(Ordering::SeqCst)),
+                        Ordering::SeqCst,
+                    );
+                }
+                Ok(())
+            };
+            let handle = |()| begun.fetch_add(1, Ordering::SeqCst);
+            run(vec![producer], consumers, capacity, handle).unwrap();
+            // Two in the channel, and one in the hands of each consumer that has not counted it yet.
+            assert!(most_ahead.into_inner() <= capacity + consumers);
+        });
     }
 
     // What went wrong in Python.
@@ -493,7 +495,7 @@ mod tests {
     /// `task_done()` stood before the work, so that `join()` returned while it still went on.
     #[test]
     fn the_join_returned_before_the_work_was_done() {
-        wait_for_each_batch().unwrap();
+        bounded(|| wait_for_each_batch().unwrap());
     }
 
     #[test]
