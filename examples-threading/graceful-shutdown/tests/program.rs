@@ -55,7 +55,7 @@ mod signals {
     /// Items that take hours.
     const HOURS: &str = "4000000000";
     /// Small items, and so many that it does not end by itself before the signal comes.
-    const MANY: [&str; 2] = ["50000", "100000"];
+    const MANY: [&str; 2] = ["50000", "2000"];
 
     /// The running program; killed if the test fails before its end.
     struct Running {
@@ -133,17 +133,12 @@ mod signals {
         assert_eq!((begun + not_begun).to_string(), MANY[1]);
     }
 
-    /// One of several runs has to end so soon after its signal. Not each: the machine may be busy.
-    fn one_is_within(limit: Duration, mut run: impl FnMut() -> Duration) {
-        let ended = (0..20).any(|_| run() < limit);
-        assert!(ended, "none of 20 runs ended within {limit:?}");
-    }
-
     /// SIGTERM killed Python's program.
     #[test]
     fn a_signal_in_the_middle_of_work_lets_the_item_be_finished() {
         for (kind, name, code) in KINDS {
-            one_is_within(Duration::from_secs(5), || {
+            // Not each attempt has to be in time: the machine may be busy.
+            let in_time = (0..5).any(|_| {
                 let running = Running::start(&MANY);
                 let line = running.read_to(" works on item ");
                 running.signal(kind, 1);
@@ -159,23 +154,27 @@ mod signals {
                 };
                 let report = format!("{worker} finished [{item}");
                 assert!(lines.iter().any(|it| it.starts_with(&report)), "{lines:?}");
-                took
+                took < Duration::from_secs(5)
             });
+            assert!(in_time, "it goes on for longer than 5 s after {name}");
         }
     }
 
     /// Python's program slept on for up to a second.
     #[test]
     fn it_ends_well_under_100_ms_after_the_signal() {
-        one_is_within(Duration::from_millis(50), || {
+        let runs = [(); 9].map(|()| {
             let running = Running::start(&MANY);
-            // The workers begin to wait, for 100 ms if they are not woken.
+            // The workers begin to wait, for 100 ms if nothing wakes them.
             running.read_to("Ctrl-C stops");
             running.signal("-TERM", 1);
             let begin = Instant::now();
             assert_eq!(running.end().0, Some(143));
             begin.elapsed()
         });
+        // Most, not all: the machine may be busy.
+        let fast = runs.iter().filter(|took| took.as_millis() < 50).count();
+        assert!(fast > 4, "{runs:?}");
     }
 
     #[test]
