@@ -19,9 +19,8 @@
 //! who was computing finishes the item, who was waiting gives it back. With `-- 4000000000` behind
 //! it an item takes hours: press Ctrl-C twice.
 //!
-//! To take: `src/signals.rs`, over `signal-hook` on Unix, for the simpler `ctrlc` does not tell
-//! SIGINT from SIGTERM; and `run` as the pattern. Before this: `event-flag`; after it:
-//! `hand-made-pool`.
+//! To take: `src/signals.rs` (on Unix over `signal-hook`, for `ctrlc` does not tell SIGINT from
+//! SIGTERM), and `run` as the pattern. Before this: `event-flag`; after it: `hand-made-pool`.
 
 #![forbid(unsafe_code)]
 
