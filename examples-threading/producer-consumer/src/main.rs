@@ -414,7 +414,7 @@ mod tests {
             };
             let handle = |()| begun.fetch_add(1, Ordering::SeqCst);
             run(vec![producer], consumers, capacity, handle).unwrap();
-            // Two in the channel, and one in the hands of each consumer that has not counted it yet.
+            // Two in the channel, and one with each consumer that has not counted it yet.
             assert!(most_ahead.into_inner() <= capacity + consumers);
         });
     }
