@@ -559,6 +559,10 @@ fn ratio(figure: &Json) -> String {
         None => "-".to_string(),
         Some(ratio) if ratio >= 99.5 => format!("{ratio:.0}"),
         Some(ratio) if ratio >= 9.95 => format!("{ratio:.1}"),
+        Some(ratio) if ratio < 0.0995 && ratio > 0.0 => {
+            let leading_zeros = -ratio.log10().ceil() as usize;
+            format!("{ratio:.*}", leading_zeros + 2)
+        }
         Some(ratio) => format!("{ratio:.2}"),
     }
 }
@@ -662,6 +666,13 @@ mod tests {
             error.contains("ours says \"42\", others says \"43\""),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_ratio_has_about_three_digits_and_a_small_one_two() {
+        let texts = [123.4, 12.34, 1.234, 0.1234, 0.01234, 0.000_56]
+            .map(|value| ratio(&json!({ "ratio": value })));
+        assert_eq!(texts, ["123", "12.3", "1.23", "0.12", "0.012", "0.00056"]);
     }
 
     #[test]
