@@ -12,7 +12,8 @@ use lexopt::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result, failed, usage};
-use crate::process::{self, Ending, Job, Run, Unwatched};
+use crate::launch::Job;
+use crate::process::{self, Ending, Run, Unwatched};
 use crate::run_all;
 use crate::temp::TempFolder;
 use crate::workspace::{self, Example, Workspace, array};

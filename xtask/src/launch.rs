@@ -6,14 +6,37 @@
 //! as a launcher of hardly a megabyte, and the launcher forks the program, reports its pid and
 //! the time of its start, and ends. The orphan becomes a child of xtask, which is its "subreaper".
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::os;
-use crate::process::{Job, Usage};
 
 pub use system::*;
+
+/// A program to run, in a process group of its own and with empty input.
+#[derive(Default)]
+pub struct Job {
+    /// A path, absolute when `dir` is given, or a name to be searched for in PATH.
+    pub program: OsString,
+    pub args: Vec<OsString>,
+    /// The current folder when there is none.
+    pub dir: Option<PathBuf>,
+    /// Our own stdout when there is none.
+    pub stdout: Option<File>,
+    /// Our own stderr when there is none.
+    pub stderr: Option<File>,
+    pub limit: Option<Duration>,
+}
+
+/// What the system has booked for a program and for the descendants that it waited for.
+pub struct Usage {
+    pub cpu: Duration,
+    pub peak_kb: u64,
+}
 
 /// Folder and output of the program.
 fn direct(command: &mut Command, job: &mut Job) {
@@ -35,7 +58,6 @@ mod system {
     use std::io::{Read, Write};
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     /// The first argument that makes xtask a launcher.
     const LAUNCHER: &str = "--launch-for-xtask";
@@ -140,7 +162,10 @@ impl Child {
 
     pub fn reap(self) -> io::Result<(ExitStatus, Option<Usage>)> {
         #[cfg(unix)]
-        return os::reap(self.pid).map(|(status, usage)| (status, Some(usage)));
+        return os::reap(self.pid).map(|(status, cpu, peak_kb)| {
+            let usage = Usage { cpu, peak_kb };
+            (status, Some(usage))
+        });
         #[cfg(not(unix))]
         return { self }.child.wait().map(|status| (status, None));
     }

@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use libc::c_int;
 
-use crate::process::Usage;
-
 pub const TERMINATE: i32 = libc::SIGTERM;
 pub const KILL: i32 = libc::SIGKILL;
 
@@ -102,8 +100,8 @@ pub fn wait_for_end(pid: u32) {
     }
 }
 
-/// Reaps our child `pid`, which has ended.
-pub fn reap(pid: u32) -> io::Result<(ExitStatus, Usage)> {
+/// Reaps our child `pid`, which has ended. Answers how, its CPU time, and its peak of memory in kB.
+pub fn reap(pid: u32) -> io::Result<(ExitStatus, Duration, u64)> {
     let mut status = 0;
     // SAFETY: both pointers are to live variables of the right type.
     let (reaped, usage) = unsafe {
@@ -114,11 +112,9 @@ pub fn reap(pid: u32) -> io::Result<(ExitStatus, Usage)> {
         return Err(io::Error::last_os_error());
     }
     let unit = if cfg!(target_os = "macos") { 1024 } else { 1 };
-    let usage = Usage {
-        cpu: duration(usage.ru_utime) + duration(usage.ru_stime),
-        peak_kb: usage.ru_maxrss as u64 / unit,
-    };
-    Ok((ExitStatus::from_raw(status), usage))
+    let cpu = duration(usage.ru_utime) + duration(usage.ru_stime);
+    let peak_kb = usage.ru_maxrss as u64 / unit;
+    Ok((ExitStatus::from_raw(status), cpu, peak_kb))
 }
 
 fn duration(time: libc::timeval) -> Duration {

@@ -2,38 +2,20 @@
 //!
 //! xtask runs one program at a time, so every child that it has belongs to that program.
 
-use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::launch;
+use crate::launch::{self, Job, Usage};
 use crate::os;
 
 /// How long a program may take to end after SIGTERM, before it is killed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long descendants may take to end after the program itself.
 const GRACE: Duration = Duration::from_millis(100);
-
-/// A program to run, in a process group of its own and with empty input.
-#[derive(Default)]
-pub struct Job {
-    /// A path, absolute when `dir` is given, or a name to be searched for in PATH.
-    pub program: OsString,
-    pub args: Vec<OsString>,
-    /// The current folder when there is none.
-    pub dir: Option<PathBuf>,
-    /// Our own stdout when there is none.
-    pub stdout: Option<File>,
-    /// Our own stderr when there is none.
-    pub stderr: Option<File>,
-    pub limit: Option<Duration>,
-}
 
 /// How a program ended, and what it took.
 pub struct Run {
@@ -43,12 +25,6 @@ pub struct Run {
     pub wall: Duration,
     /// None where the system does not tell.
     pub usage: Option<Usage>,
-}
-
-/// What the system has booked for a program and for the descendants that it waited for.
-pub struct Usage {
-    pub cpu: Duration,
-    pub peak_kb: u64,
 }
 
 pub enum Ending {

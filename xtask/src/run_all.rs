@@ -9,9 +9,10 @@ use lexopt::prelude::*;
 use serde_json::json;
 
 use crate::error::{Error, Result, failed, usage};
+use crate::launch::Job;
 use crate::outcome::Outcome;
 use crate::output::{machine, writable, write_json};
-use crate::process::{self, Job, Run, Watch};
+use crate::process::{self, Run, Watch};
 use crate::report;
 use crate::sample::Sampler;
 use crate::screen::{Progress, Screen};

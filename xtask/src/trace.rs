@@ -9,8 +9,9 @@ use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result, usage};
 use crate::lanes::{self, Chart};
+use crate::launch::Job;
 use crate::output::{machine, writable, write_file};
-use crate::process::{self, Ending, Job, Run};
+use crate::process::{self, Ending, Run};
 use crate::run_all::{binary, build};
 use crate::sample::{Lane, Sampler};
 use crate::workspace::Workspace;

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::files::{self, ResultFile};
-use crate::work::{Outcome, Shared};
+use crate::shared::Shared;
+use crate::work::Outcome;
 use crate::{Mode, do_all};
 
 const WORKERS: usize = 2;

@@ -16,7 +16,7 @@ use std::thread;
 use memchr::memmem;
 
 use crate::scan::{Count, ScanError, Scanner};
-use crate::work::Shared;
+use crate::shared::Shared;
 
 /// Smaller parts are not worth a thread.
 const PART: u64 = 32 << 20;

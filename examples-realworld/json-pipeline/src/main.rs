@@ -30,6 +30,7 @@ mod giant;
 mod processes;
 mod report;
 mod scan;
+mod shared;
 mod signals;
 mod work;
 
@@ -45,7 +46,8 @@ use clap::{ArgGroup, CommandFactory, Parser, ValueEnum};
 
 use files::Job;
 use report::{Progress, Report};
-use work::{Outcome, Shared};
+use shared::Shared;
+use work::Outcome;
 
 /// Checks every JSON file of a folder and counts its records, with several workers.
 ///

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::Job;
 use crate::scan::Scanner;
+use crate::shared::Shared;
 use crate::signals;
-use crate::work::{Outcome, Shared, process, run};
+use crate::work::{Outcome, process, run};
 
 const WORKER_ENV: &str = "JSON_PIPELINE_WORKER";
 const WORKER_VALUE: &str = "frames-1";

@@ -10,7 +10,8 @@ use std::{mem, thread};
 use serde_json::json;
 
 use crate::files::Job;
-use crate::work::{Counters, Outcome, Shared};
+use crate::shared::{Counters, Shared};
+use crate::work::Outcome;
 
 /// So many files that were not done are named; the others are counted.
 const NAMED: usize = 10;

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, Job, MADE_BY, ResultFile};
 use crate::giant;
 use crate::scan::{ScanError, Scanner};
+use crate::shared::Shared;
 
 /// How one file ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,38 +35,6 @@ impl Outcome {
             error: error.to_string(),
             place: None,
         }
-    }
-}
-
-/// What all workers share: the wish to stop, and how far they are.
-#[derive(Default)]
-pub struct Shared {
-    pub stop: Arc<AtomicBool>,
-    pub counters: Arc<Counters>,
-    pub sync: bool,
-    /// Workers for whom no file is left: they help with a giant.
-    pub idle: AtomicUsize,
-}
-
-/// Files and bytes so far, for the progress line.
-#[derive(Default)]
-pub struct Counters {
-    files: AtomicU64,
-    pub bytes: AtomicU64,
-}
-
-impl Counters {
-    pub fn read(&self) -> (u64, u64) {
-        (
-            self.files.load(Ordering::Relaxed),
-            self.bytes.load(Ordering::Relaxed),
-        )
-    }
-}
-
-impl Shared {
-    pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
     }
 }
 

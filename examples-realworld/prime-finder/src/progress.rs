@@ -1,9 +1,10 @@
 //! A line on the terminal for whatever takes longer than a second.
 
-use crate::job::Job;
-use crate::run::Mode;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
+
+use crate::job::Job;
 
 const BEFORE_FIRST: Duration = Duration::from_secs(1);
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -19,7 +20,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(job: &Job, mode: Mode) -> Progress {
+    pub fn new(job: &Job, mode: impl Display) -> Progress {
         // A list that scrolls by on the same terminal is progress enough.
         let wanted = io::stderr().is_terminal() && !(job.list && io::stdout().is_terminal());
         Progress {
