@@ -1,0 +1,301 @@
+//! A listener and its clients, which prove to each other that they have the same key.
+//!
+//! What a Python developer knows as
+//!
+//! ```python
+//! with Listener(("localhost", 0), authkey=key) as listener:
+//!     while True:
+//!         connection = listener.accept()            # and the handshake, with no time-out
+//!         Thread(target=serve, args=(connection,)).start()
+//! # elsewhere: Client(address, authkey=key).send(request)
+//! ```
+//!
+//! has three holes: one client that says nothing keeps all others out for ever, one wrong key
+//! raises from `accept` and ends the loop, and without `authkey` everyone gets in. Here handshakes
+//! run beside each other, each with a time-out; who fails is an item among those who come in, not
+//! the end of it; and `Listener::bind` cannot be called without a key. The socket is TCP within
+//! this machine, at a free port: it works on every system and leaves no file behind. The clients
+//! get the key over stdin, as anyone may see a process's arguments, and some its environment.
+//!
+//! Run it with `cargo run -p ipc-socket`. Look at the guests that should not get in: each is
+//! refused for its own reason, and the four clients do not notice.
+//!
+//! To take: `src/connection.rs`. Before this: `process-messages`, which explains the frames.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+mod frame;
+mod guests;
+mod owned;
+#[macro_use]
+mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
+
+use std::collections::HashMap;
+use std::env;
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{self, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use connection::{Connection, HandshakeError, Key, Listener, Refusal};
+use frame::FrameError;
+use guests::GUESTS;
+use owned::Owned;
+use serde::{Deserialize, Serialize};
+
+/// Set in children only, to what the child is to do.
+const ROLE: &str = "IPC_SOCKET_ROLE";
+const ASKS: &str = "asks";
+const POSES: &str = "poses as listener";
+const CLIENTS: usize = 4;
+const REQUESTS: u32 = 25;
+const HANDSHAKES_AT_ONCE: usize = 4;
+/// For a handshake, which takes less than a millisecond where nobody stalls.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+/// For everything that should not take long at all, but is not to hang.
+const LONG: Duration = Duration::from_secs(10);
+/// The largest message that either side takes.
+const LIMIT: usize = 4096;
+
+#[derive(Serialize, Deserialize)]
+enum Request {
+    CountPrimes { below: u32 },
+}
+
+fn main() -> ExitCode {
+    let done = match env::var_os(ROLE) {
+        Some(role) => child(&role.to_string_lossy()),
+        None => parent(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parent() -> Result<(), Box<dyn Error>> {
+    let key = Key::random()?;
+    let listener = Listener::bind(&key, HANDSHAKES_AT_ONCE, HANDSHAKE)?;
+    let address = listener.address();
+    say!("1. Process {} listens at {address}", process::id());
+    let (answers, refused) = clients_and_guests(&listener, &key)?;
+
+    say!("\n2. The listener has to prove itself, too");
+    let error = meet_an_impostor(&key)?;
+    say!("   a listener that takes every key: not used, {error}");
+    let seen = matches!(error, HandshakeError::WrongKey);
+    check(seen, &format!("the impostor gave {error:?}"))?;
+
+    say!("\nok: {CLIENTS} clients got {answers} answers, {refused} guests and an impostor nothing");
+    Ok(())
+}
+
+/// How a visit ended. `Debug` gives an error's name, `Display` says it in words.
+type Ending = Result<(), Box<dyn Error + Send + Sync>>;
+
+fn clients_and_guests(listener: &Listener, key: &Key) -> Result<(u32, usize), Box<dyn Error>> {
+    // The guests first: the one that stalls is there while the clients work.
+    let mut guests = Vec::new();
+    for (what, expected) in GUESTS {
+        let key = (what == guests::BOASTS).then_some(key);
+        guests.push((what, expected, start(what, listener.address(), key)?));
+    }
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(start(ASKS, listener.address(), Some(key))?);
+    }
+    let answered = AtomicU32::new(0);
+    let endings = serve(listener, guests.len() + clients.len(), &answered)?;
+
+    let expected: u32 = (1..=REQUESTS).map(|n| count_primes(n * 1000)).sum();
+    for client in &mut clients {
+        let [port, sum] = report(client)?;
+        let ending = endings.get(&port);
+        let ended = matches!(ending, Some(Ok(())));
+        say!(
+            "   client {}: {REQUESTS} answers, {sum} primes",
+            client.id()
+        );
+        check(ended, &format!("a client ended with {ending:?}"))?;
+        check(sum == expected, &format!("{sum} primes, not {expected}"))?;
+    }
+    for (what, expected, guest) in &mut guests {
+        let [port] = report(guest)?;
+        let Some(Err(why)) = endings.get(&port) else {
+            return Err(format!("one that {what} was not refused").into());
+        };
+        say!("   one that {what:28} {expected}: {why}");
+        let named = format!("{why:?}").starts_with(*expected);
+        check(named, &format!("one that {what} gave {why:?}"))?;
+    }
+    let answers = answered.into_inner();
+    let enough = answers as usize == CLIENTS * REQUESTS as usize;
+    check(enough, &format!("{answers} answers were given"))?;
+    Ok((answers, guests.len()))
+}
+
+/// Lets so many come, gives each that is let in a thread, and tells how it went, by port.
+fn serve(
+    listener: &Listener,
+    visits: usize,
+    answered: &AtomicU32,
+) -> Result<HashMap<u32, Ending>, Box<dyn Error>> {
+    thread::scope(|scope| {
+        let mut endings = HashMap::new();
+        let mut talks = Vec::new();
+        for _ in 0..visits {
+            let came = listener.incoming().recv_timeout(LONG);
+            match came.map_err(|_| "not all of the clients and guests came")? {
+                Ok(connection) => {
+                    let port = connection.peer().port();
+                    let talk = thread::Builder::new().name(format!("talk-{port}"));
+                    let talk = talk.spawn_scoped(scope, || converse(connection, answered))?;
+                    talks.push((port, talk));
+                }
+                Err(Refusal { peer, why }) => {
+                    if matches!(why, HandshakeError::TimedOut) {
+                        let answered = answered.load(Ordering::Relaxed);
+                        say!("   {answered} answers were given until one that stalled was refused");
+                    }
+                    let Some(peer) = peer else {
+                        return Err(format!("cannot accept: {why}").into());
+                    };
+                    endings.insert(peer.port().into(), Err(why.into()));
+                }
+            }
+        }
+        for (port, talk) in talks {
+            let ended = talk.join().expect("a talk does not panic");
+            endings.insert(port.into(), ended.map_err(Into::into));
+        }
+        Ok(endings)
+    })
+}
+
+/// Answers one client until it has no more requests.
+fn converse(mut connection: Connection, answered: &AtomicU32) -> Result<(), FrameError> {
+    // Who has the key may think for a while, but not keep this program from ending.
+    connection.set_read_timeout(Some(LONG))?;
+    while let Some(request) = frame::receive(&mut connection, LIMIT)? {
+        let Request::CountPrimes { below } = request;
+        frame::send(&mut connection, &count_primes(below), LIMIT)?;
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn meet_an_impostor(key: &Key) -> Result<HandshakeError, Box<dyn Error>> {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut impostor = start(POSES, nowhere, None)?;
+    let mut address = String::new();
+    let stdout = impostor.stdout.as_mut().expect("stdout is a pipe");
+    BufReader::new(stdout).read_line(&mut address)?;
+    match connection::connect(address.trim().parse()?, key, LONG) {
+        Ok(_) => Err("the impostor's proof was taken".into()),
+        Err(error) => Ok(error),
+    }
+}
+
+/// Starts this program once more. The child's stdin stays open until it has ended.
+fn start(role: &str, address: SocketAddr, key: Option<&Key>) -> io::Result<Owned> {
+    let mut command = Command::new(env::current_exe()?);
+    command.env(ROLE, format!("{address} {role}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = Owned::spawn(command)?;
+    if let Some(key) = key {
+        let stdin = child.stdin.as_mut().expect("stdin is a pipe");
+        stdin.write_all(key.as_bytes())?;
+    }
+    Ok(child)
+}
+
+/// The numbers that a child prints before it ends.
+fn report<const N: usize>(child: &mut Owned) -> Result<[u32; N], Box<dyn Error>> {
+    let mut text = String::new();
+    // To its end, so the child has ended when `wait` closes its stdin.
+    let stdout = child.stdout.as_mut().expect("stdout is a pipe");
+    stdout.read_to_string(&mut text)?;
+    let how = owned::describe(child.wait()?);
+    let numbers: Vec<u32> = text.split_whitespace().flat_map(str::parse).collect();
+    let unexpected = |_| format!("child {} reports {text:?} and ends: {how}", child.id());
+    Ok(numbers.try_into().map_err(unexpected)?)
+}
+
+fn check(holds: bool, complaint: &str) -> Result<(), String> {
+    if holds {
+        Ok(())
+    } else {
+        Err(complaint.to_string())
+    }
+}
+
+/// What a child does instead of the parent's part.
+fn child(role: &str) -> Result<(), Box<dyn Error>> {
+    let parts = role.split_once(' ');
+    let parts = parts.and_then(|(address, what)| Some((address.parse().ok()?, what)));
+    let guest = |what| GUESTS.iter().any(|(guest, _)| *guest == what);
+    let known = |what| what == ASKS || what == POSES || guest(what);
+    let Some((address, what)) = parts.filter(|(_, what)| known(*what)) else {
+        // Someone else set the variable. Starting children now could go on without end.
+        return Err(format!("{ROLE} is for this program's own children; unset it").into());
+    };
+    let needs_key = [ASKS, guests::BOASTS].contains(&what);
+    let key = needs_key.then(key_from_stdin).transpose()?;
+    end_with_parent()?;
+    match (what, key) {
+        (ASKS, Some(key)) => {
+            let (port, sum) = ask(address, &key)?;
+            say!("{port} {sum}");
+        }
+        (POSES, _) => guests::pose_as_listener(|at| say!("{at}"))?,
+        (what, key) => say!("{}", guests::visit(what, address, key)?),
+    }
+    Ok(())
+}
+
+fn key_from_stdin() -> Result<Key, &'static str> {
+    let mut bytes = [0; 32];
+    let read = io::stdin().read_exact(&mut bytes);
+    read.map_err(|_| "no whole key came over stdin")?;
+    Ok(Key::from_bytes(bytes))
+}
+
+/// The system closes the parent's end of our stdin, however the parent ended.
+fn end_with_parent() -> io::Result<()> {
+    let watch = || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        process::exit(1);
+    };
+    thread::Builder::new()
+        .name("watch-parent".into())
+        .spawn(watch)?;
+    Ok(())
+}
+
+fn ask(address: SocketAddr, key: &Key) -> Result<(u16, u32), Box<dyn Error>> {
+    let mut connection = connection::connect(address, key, LONG)?;
+    let mut sum = 0;
+    for number in 1..=REQUESTS {
+        let below = number * 1000;
+        frame::send(&mut connection, &Request::CountPrimes { below }, LIMIT)?;
+        let primes: Option<u32> = frame::receive(&mut connection, LIMIT)?;
+        sum += primes.ok_or("the listener ended too early")?;
+    }
+    Ok((connection.local_addr()?.port(), sum))
+}
+
+fn count_primes(limit: u32) -> u32 {
+    let divides = |n: u32| {
+        (2..)
+            .take_while(move |d| d * d <= n)
+            .any(move |d| n.is_multiple_of(d))
+    };
+    (2..limit).filter(|n| !divides(*n)).count() as u32
+}
