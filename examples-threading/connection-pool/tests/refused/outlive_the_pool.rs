@@ -2,12 +2,15 @@
 //
 // The guard borrows the pool: nobody can close the pool under a user.
 
-pub struct Pool;
+#[path = "../../src/connections.rs"]
+pub mod connections;
+#[path = "../../src/sync.rs"]
+pub mod sync;
 
-pub struct Pooled<'a>(pub &'a Pool);
+use connections::{AcquireError, Pool};
 
-pub fn user(pool: Pool) {
-    let connection = Pooled(&pool);
+pub fn user(pool: Pool<String, String>) -> Result<usize, AcquireError<String>> {
+    let connection = pool.acquire()?;
     drop(pool);
-    let _still_used = connection.0;
+    Ok(connection.len())
 }

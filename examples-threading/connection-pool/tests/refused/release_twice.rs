@@ -3,15 +3,16 @@
 // In Python a second release puts one connection into the pool twice: two users at once, and a limit
 // that is one higher from then on.
 
-pub struct Pooled;
+#[path = "../../src/connections.rs"]
+pub mod connections;
+#[path = "../../src/sync.rs"]
+pub mod sync;
 
-impl Drop for Pooled {
-    fn drop(&mut self) {
-        // Here it goes back into the pool.
-    }
-}
+use connections::{AcquireError, Pool};
 
-pub fn user(connection: Pooled) {
+pub fn user(pool: &Pool<String, String>) -> Result<(), AcquireError<String>> {
+    let connection = pool.acquire()?;
     drop(connection);
     drop(connection);
+    Ok(())
 }

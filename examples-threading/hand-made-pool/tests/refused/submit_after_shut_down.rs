@@ -1,13 +1,11 @@
 // error[E0382]: `shut_down` takes the pool, so that nothing can be submitted to what has ended.
 
-pub struct Pool;
+#[path = "../../src/sync.rs"]
+pub mod sync;
+#[path = "../../src/thread_pool.rs"]
+pub mod thread_pool;
 
-impl Pool {
-    pub fn execute(&self, _job: impl FnOnce() + Send + 'static) {}
-    pub fn shut_down(self) {}
-}
-
-pub fn too_late(pool: Pool) {
+pub fn too_late(pool: thread_pool::Pool) {
     pool.shut_down();
-    pool.execute(|| ());
+    let _ = pool.execute(|| ());
 }

@@ -1,11 +1,14 @@
-// error[E0594]: what is in the heap cannot be changed behind its back
+// error[E0382]: what is in the heap cannot be changed behind its back
 //
 // In Python whoever keeps a job can set its priority while the heap holds it, and the order is gone.
 
-use std::collections::BinaryHeap;
+#[path = "../../src/queue.rs"]
+pub mod queue;
+#[path = "../../src/sync.rs"]
+pub mod sync;
 
-pub fn promote(jobs: &BinaryHeap<(u32, String)>) {
-    for job in jobs.iter() {
-        job.0 = 100;
-    }
+pub fn promote(jobs: &queue::PriorityQueue<u32, String>) {
+    let mut job = (2, String::from("backup"));
+    let _ = jobs.put(job);
+    job.0 = 0;
 }

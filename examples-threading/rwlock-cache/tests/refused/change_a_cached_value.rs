@@ -3,10 +3,11 @@
 // In Python a list from `functools.cache` is the very list in the cache: `.append` and everyone who
 // asks later gets one more.
 
-pub fn read_or_compute<V>(value: V, read: impl FnOnce(&V)) {
-    read(&value);
-}
+#[path = "../../src/cache.rs"]
+pub mod cache;
+#[path = "../../src/sync.rs"]
+pub mod sync;
 
-pub fn caller() {
-    read_or_compute(vec![1, 2, 3], |value| value.push(4));
+pub fn caller(cache: &cache::Cache<&str, Vec<u32>>) -> Result<(), String> {
+    cache.read_or_compute(&"key", || Ok(vec![1, 2, 3]), |value| value.push(4))
 }
