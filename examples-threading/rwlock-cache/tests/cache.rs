@@ -91,7 +91,7 @@ fn functools_cache_let_a_second_thread_compute_the_same() {
             })
         });
         first_computes.recv().unwrap();
-        let second = start(&cache, |cache| cache.get_or_compute(&1, || ok("second")));
+        let second = start_waiting(&cache, |cache| cache.get_or_compute(&1, || ok("second")));
         assert!(cache.get(&1).is_none(), "get does not wait");
         go_on.send(()).unwrap();
         assert_eq!(first.join().unwrap(), Ok("first"));
@@ -207,7 +207,7 @@ fn an_error_goes_to_its_caller_and_the_one_that_waits_computes_for_itself() {
             })
         });
         first_computes.recv().unwrap();
-        let second = start(&cache, |cache| {
+        let second = start_waiting(&cache, |cache| {
             cache.get_or_compute(&1, || Ok::<_, &str>(2))
         });
         go_on.send(()).unwrap();
@@ -231,7 +231,7 @@ fn a_computation_that_panics_is_not_kept_and_leaves_nobody_waiting() {
             })
         });
         first_computes.recv().unwrap();
-        let second = start(&cache, |cache| cache.get_or_compute(&1, || ok(2)));
+        let second = start_waiting(&cache, |cache| cache.get_or_compute(&1, || ok(2)));
         go_on.send(()).unwrap();
         assert!(first.join().is_err());
         assert_eq!(second.join().unwrap(), Ok(2));
@@ -313,6 +313,20 @@ fn start<V: Send + Sync + 'static, R: Send + 'static>(
 ) -> thread::JoinHandle<R> {
     let cache = Arc::clone(cache);
     thread::spawn(move || work(&cache))
+}
+
+/// Comes back when the thread is about to wait for its turn to compute.
+fn start_waiting<V: Send + Sync + 'static, R: Send + 'static>(
+    cache: &Arc<Cache<u32, V>>,
+    work: impl FnOnce(&Cache<u32, V>) -> R + Send + 'static,
+) -> thread::JoinHandle<R> {
+    let (waits, it_waits) = mpsc::channel();
+    let thread = start(cache, move |cache| {
+        sync::before_each_turn(move || waits.send(()).unwrap());
+        work(cache)
+    });
+    it_waits.recv().expect("it waits for its turn");
+    thread
 }
 
 /// Runs a test that would hang if the cache were wrong: a hang becomes a failure.
