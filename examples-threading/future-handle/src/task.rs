@@ -192,7 +192,7 @@ impl<T> Core<T> {
 
     /// Calls the callbacks, also those that are added meanwhile, and then tells who waits.
     fn end(&self, outcome: Outcome<T>) {
-        let failed = outcome.is_err();
+        let failed = matches!(outcome, Err(Failure::Error(_) | Failure::Panicked(_)));
         let mut state = self.lock();
         while !state.callbacks.is_empty() {
             let callbacks = mem::take(&mut state.callbacks);
@@ -224,7 +224,7 @@ impl<T> Core<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     FirstCompleted,
-    /// An error, a panic or a cancelling; if there is none, all.
+    /// An error or a panic; if there is none, all. A cancelling is neither, as in Python.
     FirstError,
     All,
 }

@@ -165,16 +165,23 @@ fn wait_with_a_time_out_gives_the_task_back() {
 #[test]
 fn several_threads_may_wait_for_one_task() {
     bounded(|| {
-        let (job, task) = task(|| Ok(5));
-        let tasks = [task];
-        thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| wait_for(&tasks, Until::All, None));
-            }
-            job.run();
-        });
-        let [task] = tasks;
-        assert_eq!(task.wait().unwrap(), 5);
+        for _ in 0..100 {
+            let (job, task) = task(|| Ok(5));
+            let tasks = [task];
+            let together = Barrier::new(4);
+            thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        together.wait();
+                        assert_eq!(wait_for(&tasks, Until::All, None).done, [0]);
+                    });
+                }
+                together.wait();
+                job.run();
+            });
+            let [task] = tasks;
+            assert_eq!(task.wait().unwrap(), 5);
+        }
     });
 }
 
@@ -312,6 +319,21 @@ fn wait_for_the_first_the_first_error_or_all() {
     });
 }
 
+/// As for `FIRST_EXCEPTION`.
+#[test]
+fn a_cancelling_is_no_error_to_wait_for() {
+    bounded(|| {
+        let (mut jobs, tasks) = four();
+        tasks[0].cancel();
+        let begin = Instant::now();
+        let no_error = wait_for(&tasks, Until::FirstError, Some(SHORT));
+        assert!(begin.elapsed() >= SHORT, "it has to wait on");
+        assert_eq!(no_error.done, [0]);
+        jobs.remove(1).run(); // an error
+        assert_eq!(wait_for(&tasks, Until::FirstError, None).done, [0, 1]);
+    });
+}
+
 #[test]
 fn who_waits_is_woken_by_what_it_waits_for() {
     bounded(|| {
@@ -334,7 +356,6 @@ fn as_completed_gives_each_outcome_once_in_the_order_of_the_ends() {
     bounded(|| {
         let (mut jobs, tasks) = four();
         let mut results = as_completed(tasks);
-        assert_eq!(results.next_timeout(SHORT).unwrap_err(), TimedOut);
         jobs.remove(2).run();
         jobs.remove(0).run();
         assert!(matches!(results.next(), Some((2, Ok(2)))));
@@ -344,6 +365,21 @@ fn as_completed_gives_each_outcome_once_in_the_order_of_the_ends() {
         assert!(matches!(results.next(), Some((3, Ok(3)))));
         assert!(results.next().is_none() && results.next().is_none());
         assert_eq!(as_completed::<u32>(Vec::new()).count(), 0);
+    });
+}
+
+#[test]
+fn as_completed_with_a_time_out_can_be_asked_again() {
+    bounded(|| {
+        let (job, task) = task(|| Ok(5));
+        let mut results = as_completed(vec![task]);
+        let begin = Instant::now();
+        assert_eq!(results.next_timeout(SHORT).unwrap_err(), TimedOut);
+        assert!(begin.elapsed() >= SHORT);
+        assert_eq!(results.next_timeout(Duration::ZERO).unwrap_err(), TimedOut);
+        job.run();
+        assert!(matches!(results.next_timeout(LIMIT), Ok(Some((0, Ok(5))))));
+        assert!(matches!(results.next_timeout(Duration::ZERO), Ok(None)));
     });
 }
 
