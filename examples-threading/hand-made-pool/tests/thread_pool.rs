@@ -228,9 +228,10 @@ fn the_shutdown_does_not_hang_after_tasks_that_failed() {
 }
 
 /// In Python, the flag that ended the pool had the name of the method that ended it, and the workers
-/// waited for a sentinel that never came. Here the end is a state, and all workers see it.
+/// waited for a sentinel that never came; or they looked at the flag once a second. Here the end is
+/// a state, and all workers hear of it: with a second for each, this would take minutes.
 #[test]
-fn the_shutdown_of_an_idle_pool_does_not_hang() {
+fn the_shutdown_of_an_idle_pool_neither_hangs_nor_lags_behind_a_poll() {
     bounded(|| {
         for _ in 0..200 {
             assert_eq!(Pool::new(4).unwrap().shut_down(), Totals::default());
@@ -453,14 +454,17 @@ fn never_more_jobs_at_once_than_workers_and_no_other_threads() {
 #[test]
 fn an_idle_worker_is_used_again() {
     bounded(|| {
-        let pool = Pool::new(1).unwrap();
-        let thread = || {
-            submit(&pool, || thread::current().id())
-                .unwrap()
-                .wait()
-                .unwrap()
-        };
-        assert_eq!(thread(), thread());
+        let set_ups = Arc::new(AtomicUsize::new(0));
+        let its_set_ups = Arc::clone(&set_ups);
+        let pool = Pool::with_set_up(3, move |_| {
+            its_set_ups.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        let thread = |_| submit(&pool, || thread::current().id()).unwrap().wait();
+        let threads: HashSet<_> = (0..100).map(thread).map(Result::unwrap).collect();
+        assert!(threads.len() <= 3, "{threads:?}");
+        assert_eq!(set_ups.load(Ordering::SeqCst), 3);
     });
 }
 
