@@ -6,7 +6,6 @@
 //! no group: what a killed child had started has to see that by itself, as by `end_with_parent`.
 
 #![allow(dead_code, reason = "the parent needs one part, the child another")]
-
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -122,8 +121,9 @@ fn bury(mut child: Child, how: How) -> Ended {
     Ended { id, how, status }
 }
 
-/// For the child: as soon as its parent has ended, however it did, this process ends and with it
-/// its group. A killed parent cannot run any `Drop`, but the system closes its end of the pipe.
+/// For the child: as soon as its parent has ended, however it did, this process ends with its group.
+/// No `Drop` runs in a killed parent, but its end of the pipe is closed. A child's child does well to
+/// call this too, with the same stdin: then it ends even if its own parent is gone before.
 pub fn end_with_parent() -> io::Result<()> {
     let watch = || {
         let _ = io::stdin().read_to_end(&mut Vec::new());

@@ -41,7 +41,7 @@ use workers::{ROLE, start};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How long a worker may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 const WAYS: [&str; 6] = ["return", "error", "panic", "exit", "wait", "deaf"];
 const USAGE: &str = "\
 Usage: process-cleanup [WAY]

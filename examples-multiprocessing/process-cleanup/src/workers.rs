@@ -2,7 +2,7 @@
 
 use std::env;
 use std::error::Error;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::signals;
 /// Set in them only, to what they are to be.
 pub const ROLE: &str = "PROCESS_CLEANUP_ROLE";
 /// A worker that nobody ends is still not for ever.
-pub const LIFE: Duration = Duration::from_secs(20);
+pub const LIFE: Duration = Duration::from_secs(60);
 /// For those that count: each needs some 15 ms.
 pub const PRIMES_BELOW: u32 = 80_000;
 
@@ -48,35 +48,33 @@ pub fn numbers(line: &str) -> Vec<u32> {
 /// What a worker does: mostly, it waits.
 pub fn work(role: &str) -> Result<(), Box<dyn Error>> {
     let mut line = process::id().to_string();
-    let mut child = None;
     match role {
-        "plain" | "count" => {}
+        "plain" | "count" | "stray" => {}
         "tidy" => signals::listen(|_| process::exit(0), || ())?,
         "deaf" | "child" => signals::leave_to_parent()?,
-        "forgetful" => {
-            let mut command = command("child")?;
-            let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-            let mut started = piped.spawn()?;
-            let stdout = started.stdout.take().expect("stdout is a pipe");
+        "forgetful" | "careless" => {
+            // It inherits stdin, and can watch the same pipe, which a stray does not.
+            let role = if role == "careless" { "stray" } else { "child" };
+            let mut child = command(role)?.stdout(Stdio::piped()).spawn()?;
+            let stdout = child.stdout.take().expect("stdout is a pipe");
             line += " ";
             BufReader::new(stdout).read_line(&mut line)?;
-            // Dropping it ends nothing, but on Windows closes what the child watches.
-            child = Some(started);
         }
         // Someone else set the variable. Starting processes now could go on without end.
         _ => return Err(format!("{ROLE} is for this program's own processes; unset it").into()),
     }
-    // A child of a worker is to be ended with the worker's group. Elsewhere there is none.
-    if role != "child" || cfg!(not(unix)) {
+    if role != "stray" {
         family::end_with_parent()?;
     }
     if role == "count" {
-        say!("{line} {}", count_primes(PRIMES_BELOW));
-        return Ok(());
+        line += &format!(" {}", count_primes(PRIMES_BELOW));
     }
-    say!("{}", line.trim_end());
-    thread::sleep(LIFE);
-    drop(child);
+    // Not `say!`, which calls exit if nobody reads: then the parent is gone, and who watches it
+    // ends the whole group.
+    let _ = writeln!(io::stdout(), "{}", line.trim_end());
+    if role != "count" {
+        thread::sleep(LIFE);
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use family::{Family, How};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(30);
 const AT_ONCE: Duration = Duration::from_millis(20);
 
 /// A ready worker, and its child if it has one.
@@ -34,7 +34,7 @@ fn state(id: u32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Whoever is not ended by the family ends after 20 seconds.
+/// Whoever is not ended by the family ends after a minute.
 fn end_in_time(family: Family) {
     let begin = Instant::now();
     drop(family);
@@ -205,7 +205,7 @@ fn a_shell_and_what_it_has_started_go_as_well() -> Outcome {
     let family = Family::new(LIMIT);
     let (answer, writer) = std::io::pipe()?;
     let mut shell = Command::new("sh");
-    shell.args(["-c", "sleep 20 & sleep 20 & echo $$ $!; exec sleep 20"]);
+    shell.args(["-c", "sleep 60 & sleep 60 & echo $$ $!; exec sleep 60"]);
     family.spawn(shell.stdout(writer).stderr(Stdio::null()))?;
     drop(shell);
     let mut answer = BufReader::new(answer);
@@ -216,5 +216,28 @@ fn a_shell_and_what_it_has_started_go_as_well() -> Outcome {
     assert_eq!(states(&ids), [None; 2]);
     // All of them had the other end.
     assert_eq!(answer.read_line(&mut line)?, 0);
+    Ok(())
+}
+
+/// With a child of its own that watches nothing and has only the group to be ended with.
+#[test]
+fn at_the_end_of_its_stdin_a_child_takes_its_group_along() -> Outcome {
+    use std::os::unix::process::CommandExt;
+    family::adopt_orphans()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_process-cleanup"));
+    command.env("PROCESS_CLEANUP_ROLE", "careless");
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = piped.process_group(0).spawn()?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line)?;
+    let ids: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+    assert_eq!(ids.len(), 2);
+
+    let begin = Instant::now();
+    drop(child.stdin.take());
+    child.wait()?;
+    family::reap_group(child.id());
+    assert!(begin.elapsed() < LIMIT);
+    assert_eq!(states(&ids), [None; 2]);
     Ok(())
 }

@@ -1,0 +1,37 @@
+//! The program as its user meets it.
+
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_worker-crash"));
+    program.stdin(Stdio::null()).stderr(Stdio::piped());
+    program
+}
+
+#[test]
+fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
+    let output = program().output()?;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stderr, b"", "a worker's noise");
+    let text = String::from_utf8(output.stdout)?;
+    assert!(
+        text.contains("died of it: exit code 3, attempts: 2"),
+        "{text}"
+    );
+    assert!(text.contains("tried 4 times; task 4: worker"), "{text}");
+    let verdict = text.lines().last().unwrap_or_default();
+    assert!(verdict.starts_with("ok: "), "{text}");
+    assert!(cfg!(not(unix)) || verdict.contains("16 bad ends"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
+    for value in ["", "0", "1", "4294967295", "parent"] {
+        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        assert_eq!(output.status.code(), Some(2), "{value:?}");
+        assert_eq!(output.stdout, b"", "{value:?}");
+    }
+    Ok(())
+}
