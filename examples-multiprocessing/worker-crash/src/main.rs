@@ -6,7 +6,7 @@
 //! with Pool(2) as pool:
 //!     pool.map(work, tasks)             # for ever, if a worker is killed meanwhile
 //! with ProcessPoolExecutor(2) as pool:
-//!     list(pool.map(work, tasks))       # BrokenProcessPool: every task is lost, and the pool
+//!     list(pool.map(work, tasks))       # BrokenProcessPool: all tasks are lost, and the pool
 //! ```
 //!
 //! is a `Result` per task here. Each worker has a channel of its own with one task in it, so a
@@ -18,7 +18,6 @@
 //! and what the parent learns of each death (task, worker, exit code or signal).
 //!
 //! To take: `src/pool.rs`, the pool; `src/deaths.rs`, to try a pool that you have changed.
-//!
 //! Before this: `process-pool`; after it: `shared-state`.
 
 #![forbid(unsafe_code)]
