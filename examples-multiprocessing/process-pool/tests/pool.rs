@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -24,6 +24,8 @@ use pool::{Bytes, Cause, Options, Pool, TaskError, TaskResult};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const SOON: Duration = Duration::from_secs(20);
+/// Set where `main` is to be one that forgets what it owes its workers, to a file for marks.
+const FORGETFUL: &str = "PROCESS_POOL_TEST_FORGETFUL";
 
 type Workers = Pool<Task, Reply>;
 
@@ -218,7 +220,7 @@ fn say(bytes: &[u8]) {
 #[cfg(not(unix))]
 fn say(_: &[u8]) {}
 
-fn mark(file: &PathBuf) {
+fn mark(file: &Path) {
     let file = OpenOptions::new().append(true).create(true).open(file);
     file.and_then(|mut file| file.write_all(b"x"))
         .expect("the file can be written");
@@ -1065,6 +1067,39 @@ fn busy_and_idle_workers_of_a_killed_parent_end_within_a_second() {
     });
 }
 
+/// Leads a worker, too, to where the program starts its pool.
+fn forgetful(starts: &Path) -> Options {
+    let mut again = Command::new(env::current_exe().expect("a program has a path"));
+    again.args(["--exact", "main_that_forgets_to_serve"]);
+    again.env(FORGETFUL, starts);
+    options(4).command(again)
+}
+
+fn main_that_forgets_to_serve() {
+    let starts = PathBuf::from(env::var_os(FORGETFUL).expect("set by the next test"));
+    mark(&starts);
+    // Without end this would stop the whole machine: then the test is to be red, no more.
+    if fs::metadata(&starts).is_ok_and(|starts| starts.len() > 50) {
+        process::exit(3);
+    }
+    if let Err(error) = forgetful(&starts).start::<Task, Reply>() {
+        eprintln!("error: {error}");
+        process::exit(1);
+    }
+}
+
+fn a_main_that_forgets_to_serve_is_one_error_and_no_fork_bomb() {
+    let temp = Temp::new();
+    let pool = forgetful(&temp.file("starts")).start::<Task, Reply>();
+    let error = pool.err().expect("it does not start").to_string();
+    let said = "a worker ended before it was ready: exit code 1; \
+                does main call serve_if_worker first?";
+    assert_eq!(error, said);
+    assert!(children().is_empty());
+    let starts = temp.marks("starts");
+    assert!((1..=4).contains(&starts), "{starts} starts");
+}
+
 fn a_worker_cannot_start_a_pool() {
     let mut again = Command::new(env::current_exe().expect("a program has a path"));
     again.args(["--exact", "parent_with_busy_and_idle_workers"]);
@@ -1128,11 +1163,14 @@ tests! {
     many_threads_share_a_pool
     workers_are_out_of_reach_of_the_terminals_ctrl_c
     busy_and_idle_workers_of_a_killed_parent_end_within_a_second
+    a_main_that_forgets_to_serve_is_one_error_and_no_fork_bomb
     a_worker_cannot_start_a_pool
 }
 
 fn main() -> ExitCode {
-    pool::serve_with_set_up_if_worker(set_up, perform);
+    if env::var_os(FORGETFUL).is_none() {
+        pool::serve_with_set_up_if_worker(set_up, perform);
+    }
 
     if !cfg!(target_os = "linux") {
         println!("these tests look at their children in /proc, which this system does not have");
@@ -1148,13 +1186,16 @@ fn main() -> ExitCode {
         .collect();
     if has("--exact") && words.len() == 1 {
         let name = words[0].as_str();
-        let helper: (&str, fn()) = (
-            "parent_with_busy_and_idle_workers",
-            parent_with_busy_and_idle_workers,
-        );
+        let parents: [(&str, fn()); 2] = [
+            (
+                "parent_with_busy_and_idle_workers",
+                parent_with_busy_and_idle_workers,
+            ),
+            ("main_that_forgets_to_serve", main_that_forgets_to_serve),
+        ];
         let (_, test) = TESTS
             .iter()
-            .chain([&helper])
+            .chain(&parents)
             .find(|test| test.0 == name)
             .expect("a test's name");
         test();
