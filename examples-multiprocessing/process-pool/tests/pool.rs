@@ -93,6 +93,7 @@ enum Task {
     /// The answer first.
     DieAfterwards(Way),
     Say(Vec<u8>),
+    Dribble(Vec<u8>),
     Fail,
     Unwritable,
     Unsendable(BTreeMap<(u8, u8), u8>),
@@ -127,6 +128,7 @@ enum SetUp {
     Die(Way),
     Marked(PathBuf, Box<SetUp>),
     FailWithout(PathBuf),
+    Interruptible,
 }
 
 fn set_up(set_up: SetUp) -> Result<u64, String> {
@@ -142,6 +144,7 @@ fn set_up(set_up: SetUp) -> Result<u64, String> {
             mark(&file);
             self::set_up(*next)
         }
+        SetUp::Interruptible => interruptible().map(|()| 0).map_err(|e| e.to_string()),
         SetUp::FailWithout(file) => File::open(&file).map(|_| 0).map_err(|e| e.to_string()),
     }
 }
@@ -163,6 +166,13 @@ fn perform(state: &mut u64, task: Task) -> Result<Reply, String> {
         })),
         Task::Say(bytes) => {
             say(&bytes);
+            thread::sleep(Duration::from_secs(60));
+        }
+        Task::Dribble(bytes) => {
+            for byte in bytes {
+                say(&[byte]);
+                thread::sleep(Duration::from_millis(1));
+            }
             thread::sleep(Duration::from_secs(60));
         }
         Task::Fail => return Err("it failed".to_string()),
@@ -219,6 +229,23 @@ fn say(bytes: &[u8]) {
 
 #[cfg(not(unix))]
 fn say(_: &[u8]) {}
+
+/// From now on reading and writing fail with `Interrupted` when the worker goes on after a stop:
+/// that is so, without any handler, where a socket has a time limit.
+#[cfg(unix)]
+fn interruptible() -> io::Result<()> {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    socket.set_read_timeout(Some(100 * SOON))?;
+    socket.set_write_timeout(Some(100 * SOON))
+}
+
+#[cfg(not(unix))]
+fn interruptible() -> io::Result<()> {
+    Ok(())
+}
 
 fn mark(file: &Path) {
     let file = OpenOptions::new().append(true).create(true).open(file);
@@ -836,6 +863,42 @@ fn workers_retire_after_their_share_and_the_backlog_completes() {
 
 // ---- Large things and stray ones -----------------------------------------------------------------
 
+fn an_answer_that_comes_byte_by_byte_is_an_answer() {
+    let pool = start(options(1).retries(0));
+    let text = br#"{"Ok":[[{"Block":["x",0]}],[]]}"#;
+    let head = [
+        b"POOL",
+        &(text.len() as u32).to_le_bytes()[..],
+        &[1, 0, 0, 0],
+    ]
+    .concat();
+    let frame = [&head, &[0; 4][..], &[3, 0, 0, 0], text, b"abc"].concat();
+    let reply = Reply::Block("x".to_string(), b"abc".to_vec().into());
+    assert_eq!(pool.call(&Task::Dribble(frame)), Ok(reply));
+}
+
+fn a_worker_that_is_interrupted_while_it_reads_or_writes_loses_nothing() {
+    let pool = start(options(1).config(&SetUp::Interruptible).retries(0));
+    let worker = worker_of(&pool);
+    let interrupt = || {
+        signal("STOP", worker);
+        wait_until("it is stopped", || stat(worker)[0] == "T");
+        signal("CONT", worker);
+    };
+    for n in 0..10 {
+        wait_until("it waits for a task", || stat(worker)[0] == "S");
+        interrupt();
+        assert_eq!(number(&pool.call(&Task::Echo(n))), n);
+    }
+    let block = |n: usize| Task::Block(n.to_string(), Bytes::from(vec![n as u8; 2_000_000]));
+    for (n, result) in pool.map_unordered((0..30).map(block)) {
+        interrupt();
+        let bytes = Bytes::from(vec![n as u8; 2_000_000]);
+        assert!(result == Ok(Reply::Block(n.to_string(), bytes)), "task {n}");
+    }
+    assert_eq!(worker_of(&pool), worker);
+}
+
 fn a_payload_of_100_mb_goes_both_ways() {
     let pool = start(options(2));
     let block: Vec<u8> = (0..100_000_000u32).map(|n| (n % 251) as u8).collect();
@@ -1148,6 +1211,8 @@ tests! {
     a_set_up_that_hangs_is_ended_at_its_limit
     a_pool_whose_workers_cannot_be_replaced_says_so_and_stops_trying
     workers_retire_after_their_share_and_the_backlog_completes
+    an_answer_that_comes_byte_by_byte_is_an_answer
+    a_worker_that_is_interrupted_while_it_reads_or_writes_loses_nothing
     a_payload_of_100_mb_goes_both_ways
     many_large_payloads_beside_small_ones_do_not_deadlock
     json_text_of_20_mb_goes_both_ways
