@@ -784,6 +784,18 @@ fn a_worker_is_set_up_once_with_what_the_parent_sends() {
     assert_eq!(temp.marks("set-up"), 1);
 }
 
+fn a_replacement_is_set_up_like_the_first() {
+    let temp = Temp::new();
+    let marked = SetUp::Marked(temp.file("set-up"), Box::new(SetUp::Number(100)));
+    let pool = start(options(1).config(&marked).retries(0));
+    let first = worker_of(&pool);
+    assert_eq!(number(&pool.call(&Task::State)), 101);
+    assert_eq!(number(&pool.call(&Task::State)), 102);
+    kill_and_see_dead(first);
+    assert_eq!(number(&pool.call(&Task::State)), 101);
+    assert_eq!(temp.marks("set-up"), 2);
+}
+
 fn a_failing_set_up_is_one_clear_error_and_no_respawning_without_end() {
     let cases = [
         (SetUp::Fail, "set-up failed: no licence found"),
@@ -1207,6 +1219,7 @@ tests! {
     an_idle_workers_death_costs_no_attempt
     a_task_over_its_time_is_given_up_and_its_worker_replaced
     a_worker_is_set_up_once_with_what_the_parent_sends
+    a_replacement_is_set_up_like_the_first
     a_failing_set_up_is_one_clear_error_and_no_respawning_without_end
     a_set_up_that_hangs_is_ended_at_its_limit
     a_pool_whose_workers_cannot_be_replaced_says_so_and_stops_trying
