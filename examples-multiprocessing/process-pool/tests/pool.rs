@@ -29,7 +29,7 @@ const FORGETFUL: &str = "PROCESS_POOL_TEST_FORGETFUL";
 
 type Workers = Pool<Task, Reply>;
 
-// ---- The worker ----------------------------------------------------------------------------------
+// ---- The worker ---------------------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Way {
@@ -253,7 +253,7 @@ fn mark(file: &Path) {
         .expect("the file can be written");
 }
 
-// ---- What the tests share ------------------------------------------------------------------------
+// ---- What the tests share -----------------------------------------------------------------------
 
 fn options(workers: usize) -> Options {
     Options::new(workers).config(&SetUp::Fine)
@@ -357,7 +357,7 @@ fn worker_of(pool: &Workers) -> u32 {
     number(&pool.call(&Task::Sleep(0))) as u32
 }
 
-// ---- Results -------------------------------------------------------------------------------------
+// ---- Results ------------------------------------------------------------------------------------
 
 fn map_keeps_the_order_of_the_tasks_with_any_chunk_size() {
     for size in [None, Some(1), Some(7), Some(100), Some(1000)] {
@@ -464,7 +464,7 @@ fn impossible_options_are_errors() {
     assert!(children().is_empty());
 }
 
-// ---- Workers that die ----------------------------------------------------------------------------
+// ---- Workers that die ---------------------------------------------------------------------------
 
 fn how(way: Way) -> &'static str {
     match way {
@@ -745,7 +745,7 @@ fn an_idle_workers_death_costs_no_attempt() {
     }
 }
 
-// ---- Time-outs -----------------------------------------------------------------------------------
+// ---- Time-outs ----------------------------------------------------------------------------------
 
 fn a_task_over_its_time_is_given_up_and_its_worker_replaced() {
     let pool = start(options(2).timeout(Duration::from_secs(2)));
@@ -772,7 +772,7 @@ fn a_task_over_its_time_is_given_up_and_its_worker_replaced() {
     assert!(begin.elapsed() < SOON);
 }
 
-// ---- Set-up and replacement ----------------------------------------------------------------------
+// ---- Set-up and replacement ---------------------------------------------------------------------
 
 fn a_worker_is_set_up_once_with_what_the_parent_sends() {
     let temp = Temp::new();
@@ -873,7 +873,7 @@ fn workers_retire_after_their_share_and_the_backlog_completes() {
     wait_until("the retired are gone", || children().len() <= 2);
 }
 
-// ---- Large things and stray ones -----------------------------------------------------------------
+// ---- Large things and stray ones ----------------------------------------------------------------
 
 fn an_answer_that_comes_byte_by_byte_is_an_answer() {
     let pool = start(options(1).retries(0));
@@ -944,7 +944,7 @@ fn prints_of_a_task_do_not_disturb_the_answers() {
     }
 }
 
-// ---- Ends ----------------------------------------------------------------------------------------
+// ---- Ends ---------------------------------------------------------------------------------------
 
 fn a_hundred_pools_leave_no_process_and_no_open_file() {
     let files = || {
@@ -1186,7 +1186,7 @@ fn a_worker_cannot_start_a_pool() {
     }
 }
 
-// ---- A harness: each test in a process of its own ------------------------------------------------
+// ---- A harness: each test in a process of its own -----------------------------------------------
 
 macro_rules! tests {
     ($($name:ident)*) => {
@@ -1276,6 +1276,7 @@ fn main() -> ExitCode {
             .chain(&parents)
             .find(|test| test.0 == name)
             .expect("a test's name");
+        watch(name);
         test();
         return ExitCode::SUCCESS;
     }
@@ -1289,6 +1290,16 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     run(&names)
+}
+
+/// A test that hangs is a failed one, whoever runs it.
+fn watch(test: &str) {
+    let test = test.to_string();
+    thread::spawn(move || {
+        thread::sleep(4 * SOON);
+        eprintln!("{test} hangs");
+        process::exit(1);
+    });
 }
 
 fn run(names: &[&str]) -> ExitCode {
@@ -1325,7 +1336,8 @@ fn run(names: &[&str]) -> ExitCode {
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     let passed = names.len() - failed;
     println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; \
+         0 ignored; 0 measured; 0 filtered out\n"
     );
     if failed == 0 {
         ExitCode::SUCCESS
