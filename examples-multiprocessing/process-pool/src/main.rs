@@ -18,6 +18,8 @@
 //! whatever the order, and at part 3, where workers die and everything else is done all the same.
 //!
 //! To take: `src/pool.rs`, the whole pool in one file.
+//!
+//! Before this: `process-cleanup`; after it: `pool-initializer`, `worker-crash`.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +37,7 @@ use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant};
 
-use pool::{Cause, Pool, TaskResult};
+use pool::{Cause, Options, Pool, TaskResult};
 use serde::{Deserialize, Serialize};
 
 const WORKERS: usize = 4;
@@ -120,7 +122,7 @@ fn sequential_and_pool(pool: &Pool<Task, u64>) -> Result<(), Box<dyn Error>> {
     let alone_took = begin.elapsed();
 
     let begin = Instant::now();
-    let together: TaskResult<Vec<u64>> = pool.map(tasks).into_iter().collect();
+    let together: TaskResult<Vec<u64>> = pool.map(tasks.clone()).into_iter().collect();
     let together_took = begin.elapsed();
 
     let (alone, together) = (alone?, together?);
@@ -131,6 +133,12 @@ fn sequential_and_pool(pool: &Pool<Task, u64>) -> Result<(), Box<dyn Error>> {
         "   the same from both: {alone_took:.0?} alone, {together_took:.0?} by the pool, \
          {ratio:.1} times as fast"
     );
+
+    // Python's `chunksize`. Without it the pool goes by the time that its tasks take.
+    let in_fives = Options::new(2).chunk_size(5).start::<Task, u64>()?;
+    let in_fives: TaskResult<Vec<u64>> = in_fives.map(tasks).into_iter().collect();
+    check(alone == in_fives?, "the chunks gave something else")?;
+    say!("   the same again in chunks of five, which is `Options::chunk_size`");
     Ok(())
 }
 

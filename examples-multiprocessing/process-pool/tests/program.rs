@@ -19,6 +19,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
         text.contains("[1, 4, 9, 16, 25, 36, 49, 64, 81, 100]"),
         "{text}"
     );
+    assert!(text.contains("the same again in chunks of five"), "{text}");
     assert!(text.contains("task 1: no such number"), "{text}");
     assert!(text.contains("task 2: panicked: this cannot be"), "{text}");
     assert!(text.contains("attempts: 2"), "{text}");
@@ -29,8 +30,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 
 /// Python numbered them by completion: then the fourth result is not that of the fourth task.
 #[test]
-fn results_are_named_after_their_tasks_not_in_the_order_of_completion() -> Result<(), Box<dyn Error>>
-{
+fn results_are_named_after_their_tasks_not_by_completion() -> Result<(), Box<dyn Error>> {
     let text = String::from_utf8(program().output()?.stdout)?;
     let tasks = [(0, 11734), (1, 2762), (2, 9592), (3, 5133), (4, 7393)];
     for (task, primes) in tasks {
