@@ -56,6 +56,11 @@ fn options(workers: usize) -> Options {
     Options::new(workers).command(Command::new(env!("CARGO_BIN_EXE_worker-crash")))
 }
 
+/// With a limit tasks go one by one: none waits behind one that never ends.
+fn one_by_one(workers: usize) -> Options {
+    options(workers).timeout(8 * SOON)
+}
+
 fn start(options: Options) -> Pool<Task, Reply> {
     options.start().expect("the pool starts")
 }
@@ -260,7 +265,7 @@ fn deaths_and_shares_together_lose_no_task() {
 #[test]
 fn kill_ends_busy_idle_and_stopped_workers_now() {
     let _alone = alone();
-    let pool = start(options(4).chunk_size(1));
+    let pool = start(one_by_one(4));
     let mut tasks = vec![Task::Spin, Task::Spin];
     if cfg!(unix) {
         tasks[1] = Task::Die(Trap(Stage::Running, Way::Stop));
@@ -344,7 +349,7 @@ fn victim() {
     if std::env::var_os("WORKER_CRASH_VICTIM").is_none() {
         return;
     }
-    let pool = start(options(4).chunk_size(1));
+    let pool = start(one_by_one(4));
     let mut tasks = vec![Task::Spin, Task::Die(Trap(Stage::Running, Way::Stop))];
     tasks.extend(squares(20));
     let mut results = pool.map_unordered(tasks);
