@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
+use std::iter;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use lexopt::prelude::*;
 
 use crate::error::{Error, Result, failed, usage};
 use crate::temp::TempFolder;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::{Example, Workspace, cargo};
 use crate::{copy, help, readme, rules, suggest};
 
 /// A step's name, what it checks, and its check.
@@ -214,10 +217,11 @@ fn run_all(workspace: &Workspace) -> Result {
 }
 
 /// Does what a reader does who takes an example home. The copies use the workspace's own target
-/// folder, so that no dependency is built again.
+/// folder, so that no dependency is built again; cargo lets one build at a time into it, so while
+/// one copy is built, another one is tested.
 fn copies(workspace: &Workspace) -> Result {
     let scratch = TempFolder::new("copies")?;
-    for_each(&workspace.examples, |example| {
+    let stands_alone = |example: &Example| {
         let dir = scratch.path().join(&example.name);
         copy::copy(workspace, example, &dir)?;
         for command in [["test", "--quiet"], ["run", "--quiet"]] {
@@ -229,15 +233,30 @@ fn copies(workspace: &Workspace) -> Result {
             run(cargo.stdout(Stdio::null()))?;
         }
         Ok(writeln!(io::stdout(), "{} stands alone", example.name)?)
-    })
+    };
+    let left = Mutex::new(workspace.examples.iter());
+    let take = || left.lock().unwrap().next();
+    let failures = || {
+        let errors = iter::from_fn(take).filter_map(|example| stands_alone(example).err());
+        errors.map(Error::report).count()
+    };
+    let failures = thread::scope(|scope| {
+        let other = scope.spawn(failures);
+        failures() + other.join().expect("errors are returned")
+    });
+    none_of(workspace.examples.len(), failures)
 }
 
 /// Goes through all of them, also after a failure, and fails if any did.
 fn for_each<T>(items: &[T], check: impl Fn(&T) -> Result) -> Result {
     let errors = items.iter().filter_map(|item| check(item).err());
-    match errors.map(Error::report).count() {
+    none_of(items.len(), errors.map(Error::report).count())
+}
+
+fn none_of(all: usize, failures: usize) -> Result {
+    match failures {
         0 => Ok(()),
-        failures => Err(failed(format!("{failures} of {} failed", items.len()))),
+        failures => Err(failed(format!("{failures} of {all} failed"))),
     }
 }
 
