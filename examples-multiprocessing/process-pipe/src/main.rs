@@ -49,6 +49,8 @@ const LIMIT: usize = 64 * 1024;
 /// Sixteen times what a pipe usually holds, so whoever writes it has to wait for a reader.
 const BULK_MESSAGES: usize = 64;
 const BULK_BYTES: usize = 16 * 1024;
+/// What the worker says before it breaks off.
+const WHOLE: &str = "a message that is whole";
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Greeting {
@@ -196,8 +198,14 @@ fn bulk(number: usize) -> Vec<u8> {
 fn dies_in_mid_message() -> Result<(), Box<dyn Error>> {
     let (mut worker, _to, from) = start("stall")?;
     let incoming = incoming(from)?;
+    // The half is written together with this one, so it is there as well, however slow the worker.
+    let whole = incoming.recv()??;
+    check(whole == WHOLE, "the whole message is another one")?;
     let nothing = incoming.recv_timeout(Duration::from_millis(50));
-    say!("   a message within 50 ms: {}", nothing.is_ok());
+    say!(
+        "   {whole:?}; another one within 50 ms: {}",
+        nothing.is_ok()
+    );
     let silent = matches!(nothing, Err(RecvTimeoutError::Timeout));
     check(silent, "half a message passes for a whole one")?;
 
@@ -286,10 +294,11 @@ fn work(role: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         "stall" => {
-            let mut whole = Vec::new();
-            frame::send(&mut whole, "a message of which only half is sent", LIMIT)?;
-            let half = &whole[..whole.len() / 2];
-            let said = output.write_all(half).and_then(|()| output.flush());
+            let (mut said, mut broken) = (Vec::new(), Vec::new());
+            frame::send(&mut said, WHOLE, LIMIT)?;
+            frame::send(&mut broken, "a message of which only half is sent", LIMIT)?;
+            said.extend(&broken[..broken.len() / 2]);
+            let said = output.write_all(&said).and_then(|()| output.flush());
             said.map_err(FrameError::Io)?;
             io::copy(&mut input, &mut io::sink())?;
         }

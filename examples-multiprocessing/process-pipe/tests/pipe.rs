@@ -102,6 +102,9 @@ fn the_death_of_the_peer_is_the_end_of_the_pipe() -> Result<(), Box<dyn Error>> 
 fn a_peer_killed_in_mid_message_is_an_error_not_an_end() -> Result<(), Box<dyn Error>> {
     let mut child = worker("stall").spawn()?;
     let mut from = child.stdout.take().expect("stdout is a pipe");
+    // The half is written together with this one, so it is there as well, however slow the worker.
+    let whole = frame::receive::<String>(&mut from, LIMIT)?;
+    assert_eq!(whole.as_deref(), Some("a message that is whole"));
     let (seen, end) = mpsc::channel();
     thread::spawn(move || seen.send(frame::receive::<String>(&mut from, LIMIT)));
     let waiting = end.recv_timeout(A_WHILE);

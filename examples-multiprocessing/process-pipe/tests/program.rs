@@ -40,42 +40,57 @@ fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A killed parent can clean up nothing; its workers have to notice by themselves.
+/// A killed parent can clean up nothing; its workers have to notice by themselves, both of them.
+/// A machine with much else to do may let them be late, but not every time.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_workers_of_a_killed_parent_end() -> Result<(), Box<dyn Error>> {
+fn the_workers_of_a_killed_parent_end_within_a_second() -> Result<(), Box<dyn Error>> {
     use std::fs;
     use std::thread;
     use std::time::{Duration, Instant};
 
-    let running = |id: &str| {
+    let running = |id: &String| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         // A zombie has ended; who reaps it depends on the machine's first process.
         stat.rsplit(')')
             .next()
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
     };
+    let children = |id: u32| {
+        let ids = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        ids.split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    let mut late = Vec::new();
     // Some of these parents may be through with their workers before we look.
     for _ in 0..20 {
         let mut parent = program().stdout(Stdio::null()).spawn()?;
-        let children = format!("/proc/{0}/task/{0}/children", parent.id());
-        let mut workers = String::new();
-        while workers.is_empty() && parent.try_wait()?.is_none() {
-            workers = fs::read_to_string(&children).unwrap_or_default();
-        }
+        let mut workers = Vec::new();
+        let met = loop {
+            if workers.len() == 2 && workers.iter().all(running) {
+                break true;
+            }
+            if parent.try_wait()?.is_some() {
+                break false;
+            }
+            workers = children(parent.id());
+        };
         parent.kill()?;
         parent.wait()?;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while workers.split_whitespace().any(running) {
+        let begin = Instant::now();
+        while workers.iter().any(running) {
+            let left: Vec<_> = workers.iter().filter(|id| running(id)).collect();
             assert!(
-                Instant::now() < deadline,
-                "workers {workers} outlived their parent"
+                begin.elapsed() < Duration::from_secs(20),
+                "workers {left:?} outlived their parent"
             );
             thread::sleep(Duration::from_millis(5));
         }
-        if !workers.is_empty() {
-            return Ok(());
+        match begin.elapsed() {
+            took if met && took < Duration::from_secs(1) => return Ok(()),
+            took if met => late.push(took),
+            _ => {}
         }
+        assert!(late.len() < 5, "{late:?}");
     }
-    panic!("no parent was met with a worker");
+    panic!("no parent was met with both its workers; late were {late:?}");
 }
