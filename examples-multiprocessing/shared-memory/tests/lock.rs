@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lock::Entry;
 use shared::Segment;
@@ -56,21 +56,54 @@ fn next_inside(segment: &Segment) -> u64 {
 struct Worker(Child);
 
 impl Worker {
-    fn start(segment: &str, stage: &str) -> Worker {
+    fn start(segment: &str, number: usize, stage: &str) -> Worker {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shared-memory"));
-        command.env("SHARED_MEMORY_ROLE", format!("tally {segment} 0 {stage}"));
+        let role = format!("tally {segment} {number} {stage}");
+        command.env("SHARED_MEMORY_ROLE", role);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         Worker(command.spawn().expect("the program starts"))
     }
 
     /// Starts one that stops half-way at that stage, and waits until it is there.
     fn at(segment: &str, stage: &str) -> Worker {
-        let mut worker = Worker::start(segment, stage);
+        let mut worker = Worker::start(segment, 0, stage);
         let stdout = worker.0.stdout.take().expect("stdout is a pipe");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         assert_eq!(line.trim(), stage);
         worker
+    }
+
+    /// Waits until it waits for the lock: the system's list of locks has a line for that.
+    #[cfg(target_os = "linux")]
+    fn wait_until_it_waits(&mut self) -> Tested {
+        let waits = format!(" {} ", self.0.id());
+        let is_waiting = |line: &str| line.contains("->") && line.contains(&waits);
+        let deadline = Instant::now() + PATIENCE;
+        while !std::fs::read_to_string("/proc/locks")?
+            .lines()
+            .any(is_waiting)
+        {
+            assert!(self.0.try_wait()?.is_none(), "it has ended");
+            assert!(Instant::now() < deadline, "it does not wait for the lock");
+            thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Waits until it has done its part. `wait` would close its stdin, and it would take that for
+    /// the end of its parent.
+    fn finish(mut self) -> Tested {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.0.try_wait()? {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(1));
+        };
+        assert!(status.success(), "{status}");
+        Ok(())
     }
 
     fn kill(&mut self) -> u64 {
@@ -112,6 +145,22 @@ fn no_count_is_lost_between_threads_and_between_segments_of_one_process() {
         }
     });
     assert_eq!(guarded(&owner)[0], 4 * 500);
+}
+
+/// All four are in line before the first gets in. Nobody is found to have died inside.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_count_is_lost_between_processes() -> Tested {
+    let (name, segment) = segment("processes");
+    let words = segment.lock()?.or_repair(|_, _| ());
+    let mut workers: Vec<Worker> = (0..4).map(|n| Worker::start(&name, n, "none")).collect();
+    for worker in &mut workers {
+        worker.wait_until_it_waits()?;
+    }
+    drop(words);
+    workers.into_iter().try_for_each(Worker::finish)?;
+    assert_eq!(guarded(&segment), [1000, 0, 0, 250, 250, 250, 250]);
+    Ok(())
 }
 
 #[test]
@@ -163,17 +212,8 @@ fn a_worker_killed_outside_of_the_lock_leaves_all_in_order() {
 fn a_worker_killed_while_it_waits_for_the_lock_leaves_all_in_order() -> Tested {
     let (name, segment) = segment("waiting");
     let words = segment.lock()?.or_repair(|_, _| ());
-    let mut worker = Worker::start(&name, "none");
-    // The system's list of locks has a line for each that is waited for.
-    let waits = format!(" {} ", worker.0.id());
-    let is_waiting = |line: &str| line.contains("->") && line.contains(&waits);
-    while !std::fs::read_to_string("/proc/locks")?
-        .lines()
-        .any(is_waiting)
-    {
-        assert!(worker.0.try_wait()?.is_none(), "it has ended");
-        thread::yield_now();
-    }
+    let mut worker = Worker::start(&name, 0, "none");
+    worker.wait_until_it_waits()?;
     worker.kill();
     drop(words);
     assert_eq!(next_inside(&segment), 0);
@@ -183,26 +223,24 @@ fn a_worker_killed_while_it_waits_for_the_lock_leaves_all_in_order() -> Tested {
 
 /// The one that is waiting when the holder is killed, not one that comes later.
 #[test]
-fn who_waits_when_the_holder_is_killed_gets_in() {
+#[cfg(target_os = "linux")]
+fn who_waits_when_the_holder_is_killed_gets_in() -> Tested {
     let (name, segment) = segment("in-line");
-    let mut worker = Worker::at(&name, "between");
-    thread::scope(|scope| {
-        let next = scope.spawn(|| next_inside(&segment));
-        thread::sleep(Duration::from_millis(20));
-        let id = worker.kill();
-        assert_eq!(next.join().unwrap(), id);
-    });
+    let mut holder = Worker::at(&name, "between");
+    let mut next = Worker::start(&name, 1, "none");
+    next.wait_until_it_waits()?;
+    let id = holder.kill();
+    next.finish()?;
+    // It was told whom it follows, and that the total was off by one.
+    assert_eq!(guarded(&segment), [126 + 250, id, 1, 126, 250, 0, 0]);
+    Ok(())
 }
 
 #[test]
 fn a_replacement_goes_on_where_the_killed_one_was() -> Tested {
     let (name, segment) = segment("goes-on");
     Worker::at(&name, "between").kill();
-    let mut worker = Worker::start(&name, "none");
-    // `wait` would close it, and the worker would take that for the end of its parent.
-    let _stdin = worker.0.stdin.take();
-    let status = worker.0.wait()?;
-    assert!(status.success());
+    Worker::start(&name, 0, "none").finish()?;
     let words = guarded(&segment);
     assert_eq!([words[0], words[3]], [250, 250]);
     Ok(())
