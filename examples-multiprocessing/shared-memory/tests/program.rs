@@ -129,12 +129,12 @@ mod left_behind {
 
         /// How the program ended; its workers have to be gone soon then.
         fn end(&mut self) -> Output {
-            let child = self.child.take().expect("it is ended once");
-            let output = child.wait_with_output().expect("it can be waited for");
+            // First this: as long as one runs, it has the other end of the pipe for the errors.
             self.eventually("no worker is left", |run| {
                 !run.workers.iter().any(|id| is_running(*id))
             });
-            output
+            let child = self.child.take().expect("it is ended once");
+            child.wait_with_output().expect("it can be waited for")
         }
     }
 
