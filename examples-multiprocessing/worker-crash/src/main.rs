@@ -60,8 +60,9 @@ const TABLE: [(Stage, Way); 16] = [
     (Stage::Idle, Way::Kill),
 ];
 
-/// How long a worker may take for a task here, before it is taken for stopped.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a worker may take for a task here, before it is taken for stopped. The innocent tasks
+/// have this limit, too.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
     pool::serve_with_set_up_if_worker(quiet_panics, |(), task| deaths::perform(task));

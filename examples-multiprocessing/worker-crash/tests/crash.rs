@@ -25,6 +25,9 @@ use pool::{Cause, Options, Pool, TaskError, TaskResult};
 const SOON: Duration = Duration::from_secs(30);
 /// Enough for a task on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Far more than anything of the kind takes where there is little else to do.
+#[cfg(target_os = "linux")]
+const LATE: Duration = Duration::from_secs(1);
 const NOBODY: [u32; 0] = [];
 
 /// The tests count the children and open files of their process: one at a time.
@@ -85,6 +88,16 @@ fn children() -> Vec<u32> {
     let children: Vec<String> = children.collect();
     let ids = children.iter().flat_map(|ids| ids.split_whitespace());
     ids.map(|id| id.parse().expect("a number")).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn kill(signal: &str, ids: &[u32]) {
+    let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("kill -{signal} {}", ids.join(" ")));
+    assert!(shell.status().expect("there is a shell").success());
 }
 
 /// An empty file that goes with the test.
@@ -251,7 +264,9 @@ fn workers_are_replaced_after_their_share_and_the_backlog_completes() {
 #[test]
 fn deaths_and_shares_together_lose_no_task() {
     let _alone = alone();
-    let pool = start(options(2).max_tasks_per_worker(2));
+    // A task may be on its way to a worker that dies after its answer, and pays for it; but there
+    // are no more than six of those.
+    let pool = start(options(2).max_tasks_per_worker(2).retries(6));
     let mut tasks = squares(30);
     for index in (0..30).step_by(5) {
         tasks[index] = Task::Die(Trap(Stage::AnswerSent, Way::Abort));
@@ -341,6 +356,41 @@ fn a_hundred_pools_with_deaths_leave_no_process_and_no_open_file() {
     assert_eq!(children(), NOBODY);
 }
 
+/// As by the system when it runs out of memory. Once in five times it has to be noticed in time,
+/// whatever else the machine has to do.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_busy_worker_that_somebody_kills_is_noticed_within_a_second() {
+    let _alone = alone();
+    let time_to_notice = || {
+        let pool = start(options(2).chunk_size(1).retries(0));
+        let mut tasks = squares(21);
+        tasks[0] = Task::Spin;
+        let mut results = pool.map_unordered(tasks);
+        // Then the other one has nothing to do.
+        let squares = results.by_ref().take(20);
+        let idle: Vec<u32> = squares
+            .map(|(_, done)| done.expect("done").worker)
+            .collect();
+        let mut busy = children();
+        busy.retain(|worker| !idle.contains(worker));
+        assert_eq!(busy.len(), 1);
+        let begin = Instant::now();
+        kill("KILL", &busy);
+        let (index, bad) = results.next().expect("the one that spins");
+        let (took, bad) = (begin.elapsed(), error(bad));
+        let Cause::WorkerDied { worker, how } = bad.cause else {
+            panic!("not a death: {bad}");
+        };
+        assert_eq!((index, worker), (0, busy[0]));
+        assert_eq!(how, "signal 9 (SIGKILL)");
+        println!("noticed after {took:?}");
+        took
+    };
+    let in_time = (0..5).any(|_| time_to_notice() < LATE);
+    assert!(in_time, "always late");
+}
+
 /// Not a test of its own: the parent that the next one kills. Of its workers two are idle, one is
 /// busy for ever and one is stopped.
 #[test]
@@ -358,11 +408,11 @@ fn victim() {
     thread::sleep(Duration::from_secs(60));
 }
 
-/// A killed parent can clean up nothing. The bound is far above the tenth of a second that it takes
-/// on a machine with little else to do.
+/// A killed parent can clean up nothing. A machine with much else to do may let them be late, but
+/// not every time.
 #[test]
 #[cfg(target_os = "linux")]
-fn busy_idle_and_stopped_workers_of_a_killed_parent_end_by_themselves() {
+fn busy_idle_and_stopped_workers_of_a_killed_parent_end_within_a_second() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
 
@@ -373,16 +423,11 @@ fn busy_idle_and_stopped_workers_of_a_killed_parent_end_by_themselves() {
         let state = stat.rsplit(") ").next().unwrap_or_default();
         !state.is_empty() && !state.starts_with('Z')
     };
-    let kill = |signal: &str, ids: &[u32]| {
-        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(format!("kill -{signal} {}", ids.join(" ")));
-        assert!(shell.status().expect("there is a shell").success());
-    };
-    for signal in ["KILL", "INT", "TERM"] {
-        let mut victim = Command::new(std::env::current_exe().expect("a program has a path"));
+    let time_to_end = |signal| {
+        // In a session of its own: a stopped orphan is ended (SIGHUP) only if its next parent,
+        // whichever that is, belongs to another one.
+        let mut victim = Command::new("setsid");
+        victim.arg(std::env::current_exe().expect("a program has a path"));
         victim.args(["--ignored", "--exact", "victim", "--nocapture"]);
         victim
             .env("WORKER_CRASH_VICTIM", "1")
@@ -409,5 +454,10 @@ fn busy_idle_and_stopped_workers_of_a_killed_parent_end_by_themselves() {
             panic!("{signal}: {left:?} live on");
         }
         println!("{signal}: gone after {took:?}");
+        took
+    };
+    for signal in ["KILL", "INT", "TERM"] {
+        let in_time = (0..5).any(|_| time_to_end(signal) < LATE);
+        assert!(in_time, "{signal}: always late");
     }
 }
