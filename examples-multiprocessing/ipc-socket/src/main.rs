@@ -20,7 +20,8 @@
 //! Run it with `cargo run -p ipc-socket`. Look at the guests that should not get in: each is
 //! refused for its own reason, and the four clients do not notice.
 //!
-//! To take: `src/connection.rs`. Before this: `process-messages`, which explains the frames.
+//! To take: `src/connection.rs`. Before this: `shared-memory`, and for the frames
+//! `process-messages`.
 
 #![forbid(unsafe_code)]
 
@@ -287,7 +288,7 @@ fn end_with_parent() -> io::Result<()> {
 fn ask(address: SocketAddr, key: &Key) -> Result<(u16, u32), Box<dyn Error>> {
     let connect = || connection::connect(address, key, LONG);
     let mut connection = match connect() {
-        // So the listener does with those who stall. We did not mean to; perhaps the machine is busy.
+        // As the listener does with those who stall. We did not mean to; the machine may be busy.
         Err(HandshakeError::HungUp) => connect()?,
         first => first?,
     };

@@ -18,7 +18,8 @@
 //! Run it with `cargo run -p process-basics`. Look at the process numbers: five workers, one
 //! parent; and at the ways to end, each with its exit code or signal.
 //!
-//! To take: `src/guard.rs`, the owner of a child, which leaves no zombie and no orphan.
+//! To take: `src/guard.rs`, the owner of a child, which leaves no zombie and no orphan. After this:
+//! `process-messages`.
 
 #![forbid(unsafe_code)]
 

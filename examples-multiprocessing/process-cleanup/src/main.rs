@@ -12,7 +12,8 @@
 //!
 //! is a `Drop` here, which nobody can forget: it comes at a return, at `?`, at a panic, and a signal
 //! is made an error like any other. To wait and to end are two calls, so no worker is killed only
-//! because a block is over, and no worker that nobody waits for delays the exit. Where no `Drop`
+//! because a block is over, and no worker that nobody waits for delays the exit; and a wrong name
+//! does not compile, where Python has its `NameError` when the workers are gone. Where no `Drop`
 //! comes, at `exit` and at a kill, the workers see the end of their stdin.
 //!
 //! Run it with `cargo run -p process-cleanup`; with `-- wait` behind it, it waits for your Ctrl-C or

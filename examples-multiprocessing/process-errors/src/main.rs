@@ -18,9 +18,8 @@
 //! Run it with `cargo run -p process-errors`, or with a seed, `cargo run -p process-errors 17`, for
 //! other failures. Look at the ten lines: each kind of failure says what it was.
 //!
-//! To take: `Trouble` and `perform`, the two levels; the pool itself is `src/pool.rs`.
-//!
-//! Before this: `process-queue`; after it: `process-cleanup`.
+//! To take: `Trouble` and `perform`, the two levels. The pool, `src/pool.rs`, is only used here;
+//! `process-pool` explains it. Before this: `process-queue`; after it: `process-cleanup`.
 
 #![forbid(unsafe_code)]
 

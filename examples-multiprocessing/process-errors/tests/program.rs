@@ -95,8 +95,8 @@ fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A killed parent can clean up nothing; its workers have to notice by themselves, all four of them.
-/// A machine with much else to do may let them be late, but not every time.
+/// A killed parent can clean up nothing; its workers have to notice by themselves, all four of
+/// them. A machine with much else to do may let them be late, but not every time.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_workers_of_a_killed_parent_end_within_a_second() -> Result<(), Box<dyn Error>> {

@@ -10,10 +10,16 @@ mod owned;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
 use broker::{Event, Plan};
 use serde::{Deserialize, Serialize};
+
+/// Against hangs only.
+const LIMIT: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Item {
@@ -30,6 +36,23 @@ struct Counted {
 }
 
 type News = Event<Item, Counted>;
+
+/// A test that hangs is a failed one, whoever runs it.
+struct Watchdog(#[allow(dead_code, reason = "dropped at the end of the test")] Sender<()>);
+
+impl Watchdog {
+    fn new() -> Watchdog {
+        let (alive, ended) = mpsc::channel();
+        let test = thread::current().name().unwrap_or("a test").to_string();
+        thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test} hangs");
+                process::exit(1);
+            }
+        });
+        Watchdog(alive)
+    }
+}
 
 fn worker(role: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_process-queue"));
@@ -61,6 +84,7 @@ struct Account {
 
 /// Runs the plan to its end and counts what happened. `look` sees everything first.
 fn account(plan: Plan, mut look: impl FnMut(&News)) -> io::Result<Account> {
+    let _watchdog = Watchdog::new();
     let mut account = Account::default();
     let mut on_their_way = 0;
     broker::run(plan, |event: News| {
@@ -245,6 +269,8 @@ fn producers_wait_while_the_queue_is_full() -> io::Result<()> {
     Ok(())
 }
 
+/// In Python a bare `except` took such an error for the end of the queue and hid it; and then the
+/// program hung at its exit, with items that nobody took any more.
 #[test]
 fn consumers_that_talk_nonsense_or_do_not_start_end_every_item_with_a_reason() -> io::Result<()> {
     let other_type = || worker("produce 1 1 0");

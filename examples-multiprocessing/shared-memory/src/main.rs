@@ -21,7 +21,7 @@
 //!
 //! To take: `src/shared.rs` with `src/lock.rs` and `src/mapping.rs`, the only one with `unsafe`.
 //!
-//! Before this: `process-pipe`, `process-cleanup`; after it: `ipc-socket`.
+//! Before this: `shared-state`, and for pipes `process-pipe`; after it: `ipc-socket`.
 
 #![deny(unsafe_code)]
 

@@ -18,11 +18,34 @@ mod owned;
 mod state;
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
 
 use frame::FrameError;
 use manager::Owner;
 use state::{Answer, State};
+
+/// Against hangs only.
+const LIMIT: Duration = Duration::from_secs(100);
+
+/// A test that hangs is a failed one, whoever runs it.
+struct Watchdog(#[allow(dead_code, reason = "dropped at the end of the test")] Sender<()>);
+
+impl Watchdog {
+    fn new() -> Watchdog {
+        let (alive, ended) = mpsc::channel();
+        let test = thread::current().name().unwrap_or("a test").to_string();
+        thread::spawn(move || {
+            if ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{test} hangs");
+                process::exit(1);
+            }
+        });
+        Watchdog(alive)
+    }
+}
 
 fn worker(role: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shared-state"));
@@ -36,6 +59,7 @@ fn after(roles: &[&str]) -> io::Result<State> {
 }
 
 fn run(workers: Vec<Command>) -> io::Result<State> {
+    let _watchdog = Watchdog::new();
     let mut state = State::new(workers.len());
     manager::run(&mut state, workers)?;
     Ok(state)
@@ -232,6 +256,7 @@ mod shells {
             }
         }
 
+        let _watchdog = Watchdog::new();
         let mut rude = Command::new("sh");
         let ask = r#"printf '\001\005\000\000\000"Get"'; exec sleep 60"#;
         rude.args(["-c", ask]);
@@ -269,6 +294,7 @@ mod shells {
             fn ended(&mut self, _: usize, _: Result<(), String>) {}
         }
 
+        let _watchdog = Watchdog::new();
         let (mut alive, held) = io::pipe()?;
         let mut silent = Command::new("sleep");
         silent.arg("60").stderr(held.try_clone()?);

@@ -18,7 +18,8 @@
 //! and what the parent learns of each death (task, worker, exit code or signal).
 //!
 //! To take: `src/pool.rs`, the pool; `src/deaths.rs`, to try a pool that you have changed.
-//! Before this: `process-pool`; after it: `shared-state`.
+//!
+//! Before this: `process-pool`, `pool-initializer`; after it: `shared-state`.
 
 #![forbid(unsafe_code)]
 
