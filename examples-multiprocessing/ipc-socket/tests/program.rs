@@ -179,10 +179,11 @@ fn a_child_ends_when_its_parents_end_of_its_stdin_closes() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// A killed parent can clean up nothing; its children have to notice by themselves.
+/// A killed parent can clean up nothing; its children have to notice by themselves. A machine with
+/// much else to do may let them be late, but not every time.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_children_of_a_killed_parent_end() -> Result<(), Box<dyn Error>> {
+fn the_children_of_a_killed_parent_end_within_a_second() -> Result<(), Box<dyn Error>> {
     use std::fs;
 
     let running = |id: &&str| {
@@ -192,6 +193,7 @@ fn the_children_of_a_killed_parent_end() -> Result<(), Box<dyn Error>> {
             .next()
             .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
     };
+    let mut late = Vec::new();
     // On a busy machine some of these parents may be done before we look.
     for _ in 0..20 {
         let mut parent = program().stdout(Stdio::null()).spawn()?;
@@ -209,9 +211,12 @@ fn the_children_of_a_killed_parent_end() -> Result<(), Box<dyn Error>> {
             assert!(begin.elapsed() < LONG, "{left:?} outlived their parent");
             thread::sleep(Duration::from_millis(5));
         }
-        if children.split_whitespace().count() == 11 {
-            return Ok(());
+        match begin.elapsed() {
+            _ if children.split_whitespace().count() < 11 => {}
+            took if took < Duration::from_secs(1) => return Ok(()),
+            took => late.push(took),
         }
+        assert!(late.len() < 5, "{late:?}");
     }
-    panic!("no parent was met with all its children");
+    panic!("no parent was met with all its children; late were {late:?}");
 }

@@ -285,11 +285,22 @@ mod left_behind {
     }
 
     #[test]
-    fn the_workers_of_a_killed_parent_end_even_if_they_hang() {
-        let mut run = Run::start_in_its_own_session();
-        (0..4).for_each(|worker| run.stop(worker));
-        run.send(Signal::KILL);
-        run.end();
+    fn the_workers_of_a_killed_parent_end_within_a_second_even_if_they_hang() {
+        for hanging in [0, 4] {
+            let time_to_end = |_| {
+                let mut run = Run::start_in_its_own_session();
+                (0..hanging).for_each(|worker| run.stop(worker));
+                let begin = Instant::now();
+                run.send(Signal::KILL);
+                run.end();
+                begin.elapsed()
+            };
+            // A machine with much else to do may let them be late, but not every time.
+            let in_time = (0..5)
+                .map(time_to_end)
+                .any(|took| took < Duration::from_secs(1));
+            assert!(in_time, "always late when {hanging} hang");
+        }
     }
 
     #[test]

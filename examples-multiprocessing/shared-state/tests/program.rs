@@ -147,10 +147,12 @@ fn a_worker_without_a_manager_ends_quietly() -> Result<(), Box<dyn Error>> {
 }
 
 /// A parent that is killed can clean up nothing; its workers have to notice by themselves. So they
-/// do when Ctrl-C ends it, which does not reach them: they are in groups of their own.
+/// do when Ctrl-C ends it, which does not reach them: they are in groups of their own. A machine with
+/// much else to do may let them be late, but not every time.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_workers_of_a_parent_that_is_ended_by_a_signal_end() -> Result<(), Box<dyn Error>> {
+fn the_workers_of_a_parent_that_is_ended_by_a_signal_end_within_a_second()
+-> Result<(), Box<dyn Error>> {
     use std::fs;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -182,7 +184,7 @@ fn the_workers_of_a_parent_that_is_ended_by_a_signal_end() -> Result<(), Box<dyn
     };
     // A process that has just been made still has to enter its own group.
     let own_group = |worker: &String| status(worker).is_some_and(|group| group == *worker);
-    for signal in ["INT", "TERM", "KILL"] {
+    let time_to_end = |signal: &str| -> Result<Duration, Box<dyn Error>> {
         // On a busy machine some of these parents may be done before we look.
         let met = (0..20).find_map(|_| {
             let mut parent = program().stdout(Stdio::null()).spawn().ok()?;
@@ -198,14 +200,24 @@ fn the_workers_of_a_parent_that_is_ended_by_a_signal_end() -> Result<(), Box<dyn
         let kill = format!("kill -s {signal} {}", parent.id());
         assert!(Command::new("sh").args(["-c", &kill]).status()?.success());
         parent.wait()?;
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let begin = Instant::now();
         while let Some(worker) = workers.iter().find(|worker| status(worker).is_some()) {
             assert!(
-                Instant::now() < deadline,
+                begin.elapsed() < Duration::from_secs(20),
                 "worker {worker} outlived its parent, ended by SIG{signal}"
             );
             thread::sleep(Duration::from_millis(5));
         }
+        Ok(begin.elapsed())
+    };
+    for signal in ["INT", "TERM", "KILL"] {
+        let mut fastest = Duration::MAX;
+        for _ in 0..5 {
+            if fastest > Duration::from_secs(1) {
+                fastest = fastest.min(time_to_end(signal)?);
+            }
+        }
+        assert!(fastest < Duration::from_secs(1), "{signal}: {fastest:?}");
     }
     Ok(())
 }
