@@ -262,21 +262,28 @@ mod ways_out {
         assert!(last.ends_with(" killed at once, and reaped"), "{last}");
     }
 
+    /// Those of a killed owner. A machine with much else to do may let them be late, but not every
+    /// time.
+    fn end_within_a_second(way: &str) -> bool {
+        (0..5).any(|round| {
+            let mut running = Running::ready(way, &format!("killed-{way}-{round}"));
+            let begin = Instant::now();
+            running.signal("-KILL");
+            assert_eq!(running.end().0.code(), None);
+            running.see_the_workers_end();
+            begin.elapsed() < Duration::from_secs(1)
+        })
+    }
+
     #[test]
-    fn the_workers_of_a_killed_owner_end_and_so_does_the_child_of_one() {
-        let mut running = Running::ready("wait", "killed");
-        running.signal("-KILL");
-        assert_eq!(running.end().0.code(), None);
-        running.see_the_workers_end();
+    fn the_workers_of_a_killed_owner_end_within_a_second_and_so_does_the_child_of_one() {
+        assert!(end_within_a_second("wait"));
     }
 
     /// What does not listen to requests still sees the end of its stdin.
     #[test]
     fn deaf_workers_of_a_killed_owner_end_too() {
-        let mut running = Running::ready("deaf", "killed-deaf");
-        running.signal("-KILL");
-        running.end();
-        running.see_the_workers_end();
+        assert!(end_within_a_second("deaf"));
     }
 
     /// At every stage: the processes that are just being started have to notice, too.
