@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use ureq::config::Config;
-use ureq::http::{Response, Uri};
+use ureq::http::header::LOCATION;
+use ureq::http::uri::Authority;
+use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
-use ureq::{Agent, Body, ResponseExt};
+use ureq::{Agent, Body};
 
 use crate::dns::{Dns, DnsError};
 use crate::title::{self, Scratch};
@@ -151,7 +153,7 @@ impl Network {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(settings.timeout))
-            .max_redirects(REDIRECTS)
+            .max_redirects(0) // we follow them ourselves
             .user_agent(concat!("web-scraper/", env!("CARGO_PKG_VERSION")))
             .accept("text/html,application/xhtml+xml,*/*;q=0.8")
             .input_buffer_size(INPUT_BUFFER)
@@ -245,8 +247,8 @@ impl Fetcher {
 
     /// One request with its redirects. A `limit` replaces the configured time.
     fn attempt(&mut self, url: &str, uri: &Uri, limit: Option<Duration>) -> Outcome {
-        let mut outcome = Outcome::new(url);
-        if let Err(error) = self.read_page(uri, limit, &mut outcome) {
+        let (mut outcome, mut place) = (Outcome::new(url), uri.clone());
+        if let Err(error) = self.read_page(&mut place, limit, &mut outcome) {
             outcome.error = Some(self.failure(error, &outcome));
         }
         outcome
@@ -254,14 +256,14 @@ impl Fetcher {
 
     fn read_page(
         &mut self,
-        uri: &Uri,
+        place: &mut Uri,
         limit: Option<Duration>,
         outcome: &mut Outcome,
     ) -> Result<(), ureq::Error> {
         let deadline = Instant::now() + limit.unwrap_or(self.settings.timeout);
-        let response = self.send(uri, limit)?;
+        let response = self.follow(place, limit, deadline)?;
         outcome.status = Some(response.status().as_u16());
-        outcome.final_url = Some(response.get_uri().to_string());
+        outcome.final_url = Some(place.to_string());
         let body = response.into_body();
         let is_page = may_have_a_title(body.mime_type());
         let charset = body.charset().map(str::to_string);
@@ -278,6 +280,43 @@ impl Fetcher {
         // A connection can be used again only when everything on it has been read.
         while page.read(self.scratch.raw())? > 0 {}
         page.error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Asks for `place`, and then for where it leads, until an answer is no redirect. Each place is
+    /// checked like a URL that was given: ureq alone would go to port 80 when there is no port 99999,
+    /// and take what it cannot read for a path on the same server.
+    fn follow(
+        &mut self,
+        place: &mut Uri,
+        mut limit: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ureq::Error> {
+        for _ in 0..=REDIRECTS {
+            let response = self.send(place, limit)?;
+            let status = response.status();
+            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION);
+            let location = location.map_or(&b""[..], |value| value.as_bytes());
+            if location.trim_ascii().is_empty() {
+                return Err(ureq::Error::RedirectFailed);
+            }
+            let next = next_place(place, location).map_err(ureq::Error::BadUri)?;
+            // A connection can be used again only when everything on it has been read.
+            let mut rest = Counted {
+                body: response.into_body().into_reader(),
+                count: &mut 0,
+                limit: self.settings.max_bytes,
+                deadline,
+                error: None,
+            };
+            while rest.read(self.scratch.raw())? > 0 {}
+            rest.error.map_or(Ok(()), Err)?;
+            *place = next;
+            limit = Some(deadline.saturating_duration_since(Instant::now()));
+        }
+        Err(ureq::Error::TooManyRedirects)
     }
 
     fn send(&self, uri: &Uri, limit: Option<Duration>) -> Result<Response<Body>, ureq::Error> {
@@ -348,6 +387,8 @@ impl Fetcher {
                 None => "the server closed the connection without an answer".into(),
                 Some(_) => "the connection ended before the body was complete".into(),
             },
+            (_, Error::RedirectFailed) => "a redirect that does not say where to".into(),
+            (_, Error::BadUri(message)) => message.clone(),
             (_, Error::Io(error)) => error.to_string(),
             (_, Error::Protocol(error)) => error.to_string(),
             (_, Error::Other(error)) => error.to_string(),
@@ -396,14 +437,81 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     }
     let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
     let authority = uri.authority().ok_or("it has no host")?;
-    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
-    if after_user.len() > authority.host().len() + 1 && uri.port_u16().is_none() {
+    if has_bad_port(authority) {
         return Err("its port is not a number below 65536".into());
     }
     match authority.host() {
         "" => Err("it has no host".into()),
         _ => Ok(uri),
     }
+}
+
+fn has_bad_port(authority: &Authority) -> bool {
+    let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
+    after_user.len() > authority.host().len() + 1 && authority.port_u16().is_none()
+}
+
+/// Where a redirect leads from `base`, or what is wrong with it.
+fn next_place(base: &Uri, location: &[u8]) -> Result<Uri, String> {
+    let location = std::str::from_utf8(location).map_err(|_| "a redirect to what is not UTF-8")?;
+    parse_url(&resolve(base, location.trim()))
+        .map_err(|message| format!("a redirect to {location:.100}: {message}"))
+}
+
+/// A reference made absolute: RFC 3986, section 5.2. A user and a password stay with the host that
+/// they were given for.
+fn resolve(base: &Uri, reference: &str) -> String {
+    let scheme = base.scheme_str().unwrap_or("http");
+    if has_scheme(reference) {
+        return reference.to_string();
+    }
+    if reference.starts_with("//") {
+        return format!("{scheme}:{reference}");
+    }
+    let path_end = reference.find(['?', '#']).unwrap_or(reference.len());
+    let (path, rest) = reference.split_at(path_end);
+    let folder = base.path().rfind('/').map_or(0, |slash| slash + 1);
+    let path = match path.chars().next() {
+        None => base.path().to_string(),
+        Some('/') => without_dots(path),
+        Some(_) => without_dots(&format!("{}{path}", &base.path()[..folder])),
+    };
+    let query = match base.query() {
+        Some(query) if path_end == 0 && !rest.starts_with('?') => format!("?{query}"),
+        _ => String::new(),
+    };
+    let host = base.authority().map_or("", Authority::as_str);
+    format!("{scheme}://{host}{path}{query}{rest}")
+}
+
+/// `mailto:x` is absolute; `x/y:z` and `?to=http://x` are not.
+fn has_scheme(reference: &str) -> bool {
+    reference.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    })
+}
+
+/// `/a/./b/../c` is `/a/c`.
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => {
+                kept.push(segment);
+                continue;
+            }
+        }
+        if segments.peek().is_none() {
+            kept.push(""); // it ends in a folder
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Pictures and data have no title; what does not say what it is may be a page.
@@ -497,6 +605,55 @@ mod tests {
         }
         let encoded = parse_url("http://a.example/a b/ü").unwrap();
         assert_eq!(encoded.path(), "/a%20b/%C3%BC");
+    }
+
+    /// The examples of RFC 3986, section 5.4, and more.
+    #[test]
+    fn references_are_resolved() {
+        let base = parse_url("http://a/b/c/d;p?q").unwrap();
+        for (reference, expected) in [
+            ("g:h", "g:h"),
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q#s"),
+            ("g#s", "http://a/b/c/g#s"),
+            ("g?y#s", "http://a/b/c/g?y#s"),
+            (";x", "http://a/b/c/;x"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            ("..g", "http://a/b/c/..g"),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("g/x:y", "http://a/b/c/g/x:y"),
+            ("?to=http://x/", "http://a/b/c/d;p?to=http://x/"),
+            ("127.0.0.1:80", "http://a/b/c/127.0.0.1:80"),
+        ] {
+            assert_eq!(resolve(&base, reference), expected, "{reference}");
+        }
+        for (base, reference, expected) in [
+            ("http://a", "g", "http://a/g"),
+            ("http://a?q", "g", "http://a/g"),
+            ("https://user:pw@a:8/x", "/g", "https://user:pw@a:8/g"),
+            ("https://user:pw@a:8/x", "//b/g", "https://b/g"),
+            ("https://user:pw@a:8/x", "https://b/g", "https://b/g"),
+        ] {
+            let base = parse_url(base).unwrap();
+            assert_eq!(resolve(&base, reference), expected, "{reference}");
+        }
     }
 
     #[test]

@@ -351,6 +351,72 @@ fn redirects_lead_to_other_hosts_and_relative_places() {
     );
 }
 
+/// ureq's own redirects went to port 80 and said 200, or took it all for a path on the same server.
+#[test]
+fn a_redirect_is_checked_like_a_given_url() {
+    let server = Server::start(|request| match request.target.strip_prefix("/to/") {
+        Some(to) => Reply::redirect(to),
+        None => Reply::html("<title>nobody should have come here</title>"),
+    })
+    .unwrap();
+    for (location, expected) in [
+        ("http://127.0.0.1:99999/", "bad-url"),
+        ("http://127.0.0.1:x/", "bad-url"),
+        ("//127.0.0.1:99999/", "bad-url"),
+        ("file:///etc/passwd", "bad-url"),
+        ("mailto:a@b", "bad-url"),
+        ("javascript:1", "bad-url"),
+        ("http:///x", "bad-url"),
+        ("http:/x", "bad-url"),
+        ("http://[", "bad-url"),
+        ("http://", "bad-url"),
+        ("//", "bad-url"),
+        ("", "protocol"),
+    ] {
+        let outcome = one(&server.url(&format!("/to/{location}")), &[]);
+        assert_eq!(kind(&outcome), expected, "{location}: {outcome}");
+        let place = (&outcome["status"], &outcome["final_url"]);
+        assert_eq!(place, (&Value::Null, &Value::Null), "{location}");
+        let message = outcome["error"]["message"].as_str().unwrap();
+        assert!(message.contains(location), "{message}");
+    }
+}
+
+#[test]
+fn a_redirect_may_be_relative_in_every_way() {
+    let other = Server::start(|_| Reply::html("x")).unwrap();
+    let there = other.url("/there");
+    let places = [
+        ("?page=2", "/deep/0?page=2"),
+        ("next", "/deep/next"),
+        ("./next#part", "/deep/next"),
+        ("/a/../b", "/b"),
+        ("/caf\u{e9} au lait", "/caf%C3%A9%20au%20lait"),
+        (&there["http:".len()..], &there),
+        (&there, &there),
+    ];
+    let locations = places.map(|(location, _)| location.to_string());
+    let server = Server::start(move |request| {
+        let number = request.target.strip_prefix("/deep/").unwrap_or_default();
+        match number.parse::<usize>() {
+            Ok(number) => Reply::redirect(&locations[number]),
+            Err(_) => Reply::html("x"),
+        }
+    })
+    .unwrap();
+    for (number, (location, expected)) in places.iter().enumerate() {
+        let outcome = one(&server.url(&format!("/deep/{number}")), &[]);
+        let led_to = outcome["final_url"].as_str().unwrap();
+        let path = led_to.strip_prefix(&server.url("")).unwrap_or(led_to);
+        assert_eq!(path, *expected, "{location}: {outcome}");
+    }
+    // A fragment alone leads to the same page: again and again.
+    let server = Server::start(|_| Reply::redirect("#part")).unwrap();
+    let outcome = one(&server.url("/x"), &[]);
+    assert_eq!(kind(&outcome), "too-many-redirects");
+    assert_eq!(server.requests(), 11);
+}
+
 #[test]
 fn titles_in_other_character_sets_and_in_gzip() {
     let server = Server::start(|request| match request.target.as_str() {
