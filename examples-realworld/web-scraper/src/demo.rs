@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<ExitCode, String> {
     settings.retries = args.retries.unwrap_or(1);
     settings.proxies = false; // what stands in the environment does not lead to this machine
     let jobs: Vec<Job> = expected.iter().map(|(url, _)| Job::new(url)).collect();
-    let workers = args.workers();
+    let workers = args.workers;
 
     let mut report = Report::new(args.json, jobs.len());
     report.say(format_args!(

@@ -35,10 +35,11 @@ mod transport;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -57,21 +58,41 @@ const BATCH: Duration = Duration::from_millis(1);
 /// A longer line is not a URL.
 const LONGEST_LINE: u64 = 64 * 1024;
 
+/// What does not end within this is not a line, and whatever it is read from is not a list.
+const ENDLESS_LINE: u64 = 16 * 1024 * 1024;
+
+/// URLs of a list that may wait to be taken over.
+const LIST_AHEAD: usize = 1024;
+
 /// Idle connections in the whole program; each worker keeps its share, at least one.
 const IDLE_CONNECTIONS: usize = 256;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let demonstration = args.urls.is_empty() && args.from_file.is_none();
-    let result = if demonstration {
-        demo::run(&args)
-    } else {
-        scrape_given(&args)
-    };
-    result.unwrap_or_else(|message| {
+    run(&arguments()).unwrap_or_else(|message| {
         report::warn(format_args!("error: {message}"));
         ExitCode::FAILURE
     })
+}
+
+/// Help and version go through our own output, so that a full disk is an error there, too.
+fn arguments() -> Args {
+    Args::try_parse().unwrap_or_else(|error| {
+        if error.use_stderr() {
+            error.exit();
+        }
+        report::print(format_args!("{error}"));
+        process::exit(0)
+    })
+}
+
+fn run(args: &Args) -> Result<ExitCode, String> {
+    // Before anything else: a list on stdin may be long in coming.
+    signals::listen(|_| (), || ()).map_err(|error| format!("cannot listen to signals: {error}"))?;
+    if args.urls.is_empty() && args.from_file.is_none() {
+        demo::run(args)
+    } else {
+        scrape_given(args)
+    }
 }
 
 /// Fetch web pages and tell status, size and title of each.
@@ -88,24 +109,25 @@ struct Args {
     #[arg(value_name = "URL")]
     urls: Vec<String>,
 
-    /// Read more URLs from a file, one per line ("-": stdin); blank lines and # comments are skipped
+    /// Read more URLs from a file, one per line ("-": stdin), to its end, before the first page is
+    /// fetched; blank lines and # comments are skipped
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
     /// How many pages to fetch at the same time; never more threads than there are URLs
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    workers: u16,
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = worker_count, allow_negative_numbers = true)]
+    workers: usize,
 
     /// The deadline for each URL: look-up, redirects, retries and the whole body [default: 10]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
 
     /// The longest body, unpacked, as in 500000, 64K, 10M; more is an error [default: 10M]
-    #[arg(long, value_name = "N", value_parser = byte_count)]
+    #[arg(long, value_name = "N", value_parser = byte_count, allow_negative_numbers = true)]
     max_bytes: Option<u64>,
 
     /// How often to try again after a refused or broken connection, or status 429, 500, 502-504
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    #[arg(long, value_name = "N", value_parser = retry_count, allow_negative_numbers = true)]
     retries: Option<u32>,
 
     /// One JSON object per line instead of text
@@ -136,10 +158,10 @@ SIGTERM, after a summary of what was not done. A second Ctrl-C ends at once.
 Proxies are taken from http_proxy, https_proxy, all_proxy and no_proxy.";
 
 fn scrape_given(args: &Args) -> Result<ExitCode, String> {
-    let jobs = args.jobs()?;
     let settings = args.settings()?;
+    let jobs = args.jobs()?;
     let mut report = Report::new(args.json, jobs.len());
-    let ending = scrape(jobs, args.workers(), settings, &mut report, |_| ())?;
+    let ending = scrape(jobs, args.workers, settings, &mut report, |_| ())?;
     report.summary();
     Ok(match ending {
         Ending::Signal(code) => ExitCode::from(code),
@@ -161,7 +183,8 @@ fn scrape(
     report: &mut Report,
     mut look: impl FnMut(&Outcome),
 ) -> Result<Ending, String> {
-    signals::listen(|_| (), || ()).map_err(|error| format!("cannot listen to signals: {error}"))?;
+    // A signal that came before has ended it all: everything is not done.
+    let workers = signals::received().map_or(workers, |_| 0);
     raise_file_limit(workers);
     let jobs: Arc<[Job]> = jobs.into();
     let network = Network::new(settings);
@@ -253,9 +276,27 @@ impl Job {
     }
 }
 
+/// Reads a list in a thread of its own: a read cannot be interrupted, so nobody must wait for one.
+fn read_list(path: PathBuf) -> io::Result<Receiver<io::Result<Job>>> {
+    let (sender, jobs) = sync_channel(LIST_AHEAD);
+    let read = move || {
+        // When nobody takes the jobs any more, the program is about to end.
+        let take = |job| drop(sender.send(Ok(job)));
+        let end = if path.as_os_str() == "-" {
+            read_jobs(io::stdin().lock(), take)
+        } else {
+            File::open(path).and_then(|file| read_jobs(BufReader::new(file), take))
+        };
+        if let Err(error) = end {
+            let _ = sender.send(Err(error));
+        }
+    };
+    thread::Builder::new().name("list".into()).spawn(read)?;
+    Ok(jobs)
+}
+
 /// One job per line; blank lines and comments are none. A bad line is a job that fails.
-fn read_jobs(mut input: impl BufRead) -> io::Result<Vec<Job>> {
-    let mut jobs = Vec::new();
+fn read_jobs(mut input: impl BufRead, mut take: impl FnMut(Job)) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -268,7 +309,9 @@ fn read_jobs(mut input: impl BufRead) -> io::Result<Vec<Job>> {
         }
         let mut fault = None;
         if n as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
-            input.skip_until(b'\n')?;
+            if input.by_ref().take(ENDLESS_LINE).skip_until(b'\n')? as u64 == ENDLESS_LINE {
+                return Err(io::Error::other(format!("line {number} does not end")));
+            }
             line.truncate(100);
             fault = Some("the line is too long");
         } else if std::str::from_utf8(&line).is_err() {
@@ -278,31 +321,36 @@ fn read_jobs(mut input: impl BufRead) -> io::Result<Vec<Job>> {
         // Some editors put a byte order mark in front.
         let text = text.trim_start_matches('\u{feff}').trim();
         if !text.is_empty() && !text.starts_with('#') {
-            jobs.push(Job {
+            take(Job {
                 url: text.to_string(),
                 line: Some(number),
                 fault,
             });
         }
     }
-    Ok(jobs)
+    Ok(())
 }
 
 impl Args {
-    fn workers(&self) -> usize {
-        self.workers.into()
-    }
-
+    /// The URLs that were given, and those of the list as far as it was read when a signal came.
     fn jobs(&self) -> Result<Vec<Job>, String> {
         let mut jobs: Vec<Job> = self.urls.iter().map(Job::new).collect();
-        if let Some(path) = &self.from_file {
-            let more = if path.as_os_str() == "-" {
-                read_jobs(io::stdin().lock())
-            } else {
-                File::open(path).and_then(|file| read_jobs(BufReader::new(file)))
-            };
-            jobs.extend(more.map_err(|error| format!("cannot read {}: {error}", path.display()))?);
+        let Some(path) = &self.from_file else {
+            return Ok(jobs);
+        };
+        let cannot_read = |error| format!("cannot read {}: {error}", path.display());
+        let list = read_list(path.clone()).map_err(cannot_read)?;
+        while signals::received().is_none() {
+            match list.recv_timeout(TICK) {
+                Ok(job) => jobs.push(job.map_err(cannot_read)?),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(jobs),
+            }
         }
+        // What was read and not yet taken; a source that never ends is not read for ever.
+        jobs.extend(list.try_iter().flatten().take(LIST_AHEAD));
+        let name = path.display();
+        report::warn(format_args!("not done: the rest of {name}"));
         Ok(jobs)
     }
 
@@ -311,7 +359,7 @@ impl Args {
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
             max_bytes: self.max_bytes.unwrap_or(10_000_000),
             retries: self.retries.unwrap_or(0),
-            idle: (IDLE_CONNECTIONS / self.workers()).max(1),
+            idle: (IDLE_CONNECTIONS / self.workers).max(1),
             proxies: true,
             roots: self.ca_file.as_ref().map(read_certificates).transpose()?,
         })
@@ -333,6 +381,29 @@ fn read_certificates(path: &PathBuf) -> Result<Vec<Certificate<'static>>, String
     }
 }
 
+fn worker_count(text: &str) -> Result<usize, String> {
+    Ok(number_in(text, 1..=4096)? as usize)
+}
+
+fn retry_count(text: &str) -> Result<u32, String> {
+    number_in(text, 0..=100)
+}
+
+fn number_in(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = whole_number(text).and_then(|number| u32::try_from(number).ok());
+    let (start, end) = (range.start(), range.end());
+    number
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("not a whole number from {start} to {end}"))
+}
+
+/// `100000`, `100_000` or `1e5`.
+fn whole_number(text: &str) -> Option<u64> {
+    let (digits, zeros) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let digits: u64 = digits.replace('_', "").parse().ok()?;
+    digits.checked_mul(10u64.checked_pow(zeros.parse().ok()?)?)
+}
+
 /// `0.5` or `30`, up to a day.
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
@@ -343,17 +414,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `500000`, `1_000_000`, `64K`, `10M` or `1G`.
+/// `500000`, `1_000_000`, `1e6`, `64K`, `10M` or `1G`.
 fn byte_count(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(['k', 'K', 'M', 'G']).replace('_', "");
-    let factor = match &text[text.trim_end_matches(['k', 'K', 'M', 'G']).len()..] {
+    let digits = text.trim_end_matches(['k', 'K', 'M', 'G']);
+    let factor = match &text[digits.len()..] {
         "" => Some(1),
         "k" | "K" => Some(1000),
         "M" => Some(1_000_000),
         "G" => Some(1_000_000_000),
         _ => None,
     };
-    let count = digits.parse::<u64>().ok().zip(factor);
+    let count = whole_number(digits).zip(factor);
     match count.and_then(|(count, factor)| count.checked_mul(factor)) {
         Some(count) if count > 0 => Ok(count),
         _ => Err("not a number of bytes above 0, as in 500000, 64K, 10M or 1G".into()),
@@ -397,19 +468,34 @@ mod tests {
             ("64K", 64_000),
             ("10M", 10_000_000),
             ("1_000", 1000),
+            ("1e6", 1_000_000),
         ] {
             assert_eq!(byte_count(text), Ok(count));
         }
-        for bad in ["0", "-1", "K", "10MM", "1.5", "", "99999999999G", "10T"] {
+        for bad in [
+            "0",
+            "-1",
+            "K",
+            "10MM",
+            "1.5",
+            "",
+            "99999999999G",
+            "10T",
+            "1e",
+            "1e99",
+        ] {
             assert!(byte_count(bad).is_err(), "{bad}");
         }
+        assert_eq!((worker_count("1e2"), retry_count("0")), (Ok(100), Ok(0)));
     }
 
     #[test]
     fn lines_of_a_file() {
         let long = "x".repeat(LONGEST_LINE as usize + 10);
         let text = format!("\u{feff}http://a/\r\n\n  # comment\n http://a/ \n{long}\nlast");
-        let jobs = read_jobs([text.as_bytes(), b"\xff"].concat().as_slice()).unwrap();
+        let mut jobs = Vec::new();
+        let input = [text.as_bytes(), b"\xff"].concat();
+        read_jobs(input.as_slice(), |job| jobs.push(job)).unwrap();
         let seen: Vec<_> = jobs
             .iter()
             .map(|job| (job.line.unwrap(), job.fault))
@@ -427,6 +513,9 @@ mod tests {
             (jobs[0].url.as_str(), jobs[1].url.as_str()),
             ("http://a/", "http://a/")
         );
-        assert!(read_jobs(&b""[..]).unwrap().is_empty());
+        read_jobs(&b""[..], |_| panic!("a job of nothing")).unwrap();
+        let endless = BufReader::new(io::repeat(0));
+        let error = read_jobs(endless, |_| panic!("a job of zeros")).unwrap_err();
+        assert_eq!(error.to_string(), "line 1 does not end");
     }
 }

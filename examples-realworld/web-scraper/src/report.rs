@@ -149,6 +149,12 @@ impl Report {
     }
 }
 
+/// Text on stdout before there is a report.
+pub fn print(text: fmt::Arguments) {
+    let mut out = io::stdout().lock();
+    or_end(out.write_fmt(text).and_then(|()| out.flush()));
+}
+
 /// A line on stderr. When even that is not possible, nobody is there to be told.
 pub fn warn(text: fmt::Arguments) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -275,6 +275,20 @@ fn one_deadline_covers_everything() {
     }
 }
 
+/// A fresh time for each hop would make 9.5 seconds of 5.
+#[test]
+fn a_redirect_has_only_the_time_that_is_left() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/late" => Reply::redirect("/never").after(Duration::from_millis(4500)),
+        _ => Reply::never(),
+    })
+    .unwrap();
+    let outcome = one(&server.url("/late"), &["--timeout", "5"]);
+    assert_eq!(kind(&outcome), "timeout", "{outcome}");
+    let milliseconds = outcome["milliseconds"].as_f64().unwrap();
+    assert!((4990.0..8000.0).contains(&milliseconds), "{outcome}");
+}
+
 #[test]
 fn what_was_there_before_an_error_is_told() {
     let server =
@@ -636,6 +650,18 @@ fn urls_come_from_a_file_or_from_stdin() {
     let output = finish(program(&["--from-file", path.to_str().unwrap()]));
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
 
+    // Not even the start of such a line is a URL.
+    #[cfg(target_os = "linux")]
+    {
+        let output = finish(program(&["--from-file", "/dev/zero"]));
+        let message = text(&output.stderr);
+        let expected = "error: cannot read /dev/zero: line 1 does not end\n";
+        assert_eq!(
+            (output.status.code(), message.as_str()),
+            (Some(1), expected)
+        );
+    }
+
     let output = finish(program(&["--from-file", "/no/such/file"]));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr).lines().count(), 1);
@@ -655,6 +681,8 @@ fn zero_and_absurd_numbers_are_usage_errors() {
         &["--max-bytes", "99999999999G"],
         &["--retries", "-1"],
         &["--retries", "1000"],
+        &["--workers", "1e4"],
+        &["--workers", "ten"],
         &["--no-such-option"],
     ] {
         let output = finish(program(wrong));
@@ -663,7 +691,14 @@ fn zero_and_absurd_numbers_are_usage_errors() {
             (Some(2), 0),
             "{wrong:?}"
         );
+        // The words are our own, also for a number below zero.
+        let message = text(&output.stderr);
+        let says = message.contains(": not a ") || wrong == ["--no-such-option"];
+        assert!(says, "{message}");
     }
+    let server = Server::start(|_| Reply::html("x")).unwrap();
+    let exponents = ["--workers", "1e2", "--retries", "1e1", "--max-bytes", "1e3"];
+    assert_eq!(scrape(&[&server.url("/")], &exponents).0, 0);
     let help = finish(program(&["--help"]));
     assert!(help.status.success());
     for word in ["404", "final_url", "too-large", "130", "http_proxy"] {
@@ -805,6 +840,43 @@ fn a_signal_ends_it_in_order_and_names_what_was_not_done() {
     }
 }
 
+/// It used to listen only when the list was complete.
+#[test]
+#[cfg(unix)]
+fn a_signal_while_the_list_is_read_ends_it_in_order_too() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let server = Server::start(|_| Reply::html("x")).unwrap();
+    let (given, listed) = (server.url("/given"), server.url("/listed"));
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut child = program(&["--from-file", "-", &given])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut list = child.stdin.take().unwrap();
+        // More than pipe and reader hold: when all is written, some was read, so it listens.
+        let much = format!("{listed}\n{}", "# comment\n".repeat(30_000));
+        list.write_all(much.as_bytes()).unwrap();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        wait_until(|| child.try_wait().unwrap().is_some());
+        let ended = child.try_wait().unwrap().map(|status| status.code());
+        drop(list);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(ended, Some(Some(code)), "{output:?}");
+        let message = text(&output.stderr);
+        for words in [
+            "not done: the rest of -\n",
+            &format!("not done: {given}\n"),
+            &format!("not done: {listed}\n"),
+            "0 of 2 by 0 workers, 2 not done: ",
+        ] {
+            assert!(message.contains(words), "{words} in {message}");
+        }
+    }
+    assert_eq!(server.requests(), 0);
+}
+
 /// Nobody reads its output, so it cannot end in order; the second signal does not care.
 #[test]
 #[cfg(unix)]
@@ -871,7 +943,13 @@ fn a_closed_pipe_ends_it_quietly() {
 fn a_full_disk_is_one_line_and_exit_code_1() {
     let server = Server::start(|_| Reply::html("x")).unwrap();
     let url = server.url("/");
-    for args in [&[url.as_str()][..], &[]] {
+    for args in [
+        &[url.as_str()][..],
+        &[],
+        &["--help"],
+        &["-h"],
+        &["--version"],
+    ] {
         let full = std::fs::OpenOptions::new()
             .write(true)
             .open("/dev/full")
