@@ -5,6 +5,7 @@
 //! ever or send without end. The body is never stored: it streams through the search for the title
 //! and a counter that stops at the cap.
 
+use std::env;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use ureq::http::uri::Authority;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Proxy};
 
 use crate::dns::{Dns, DnsError};
 use crate::title::{self, Scratch};
@@ -249,7 +250,7 @@ impl Fetcher {
     fn attempt(&mut self, url: &str, uri: &Uri, limit: Option<Duration>) -> Outcome {
         let (mut outcome, mut place) = (Outcome::new(url), uri.clone());
         if let Err(error) = self.read_page(&mut place, limit, &mut outcome) {
-            outcome.error = Some(self.failure(error, &outcome));
+            outcome.error = Some(self.failure(error, &outcome, &place));
         }
         outcome
     }
@@ -263,7 +264,7 @@ impl Fetcher {
         let deadline = Instant::now() + limit.unwrap_or(self.settings.timeout);
         let response = self.follow(place, limit, deadline)?;
         outcome.status = Some(response.status().as_u16());
-        outcome.final_url = Some(place.to_string());
+        outcome.final_url = Some(masked(&place.to_string()));
         let body = response.into_body();
         let is_page = may_have_a_title(body.mime_type());
         let charset = body.charset().map(str::to_string);
@@ -338,7 +339,7 @@ impl Fetcher {
     }
 
     /// The type of an error, and words for it that help.
-    fn failure(&self, error: ureq::Error, outcome: &Outcome) -> Failure {
+    fn failure(&self, error: ureq::Error, outcome: &Outcome, place: &Uri) -> Failure {
         use ureq::Error;
         let kind = match &error {
             Error::BadUri(_) | Error::Http(_) => Kind::BadUrl,
@@ -372,7 +373,7 @@ impl Fetcher {
             },
             _ => Kind::Io,
         };
-        let message = match (kind, &error) {
+        let mut message = match (kind, &error) {
             (Kind::Timeout, _) => {
                 let seconds = self.settings.timeout.as_secs_f64();
                 match outcome.status {
@@ -394,6 +395,14 @@ impl Fetcher {
             (_, Error::Other(error)) => error.to_string(),
             _ => error.to_string(),
         };
+        // A name that nobody knows or a refusal may well be the proxy's.
+        let proxy = self.agent.config().proxy();
+        if let Some(proxy) = proxy.filter(|proxy| !proxy.is_no_proxy(place))
+            && outcome.status.is_none()
+            && !matches!(kind, Kind::BadUrl | Kind::TooManyRedirects | Kind::TooLarge)
+        {
+            message += &format!(" (through the proxy {}:{})", proxy.host(), proxy.port());
+        }
         Failure { kind, message }
     }
 }
@@ -451,11 +460,43 @@ fn has_bad_port(authority: &Authority) -> bool {
     after_user.len() > authority.host().len() + 1 && authority.port_u16().is_none()
 }
 
+/// The URL as it may be shown: without its password.
+pub fn masked(url: &str) -> String {
+    let start = url.find("//").map_or(0, |slashes| slashes + 2);
+    let (scheme, rest) = url.split_at(start);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority
+        .rsplit_once('@')
+        .map(|(user, host)| (user.split_once(':'), host))
+    {
+        Some((Some((user, _)), host)) => format!("{scheme}{user}:***@{host}{path}"),
+        _ => url.to_string(),
+    }
+}
+
+/// ureq passes over what it cannot read, and would go the direct way then: that is no surprise that
+/// anyone wants.
+pub fn check_proxies() -> Result<(), String> {
+    for name in ["all_proxy", "https_proxy", "http_proxy"] {
+        for name in [name.to_uppercase(), name.to_string()] {
+            let value = env::var_os(&name).unwrap_or_default();
+            let proxy = value.to_str().and_then(|value| Proxy::new(value).ok());
+            let authority = proxy.as_ref().and_then(|proxy| proxy.uri().authority());
+            let usable = authority.is_some_and(|at| !at.host().is_empty() && !has_bad_port(at));
+            if !value.is_empty() && !usable {
+                return Err(format!("{name} names no proxy, as http://host:8080 would"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Where a redirect leads from `base`, or what is wrong with it.
 fn next_place(base: &Uri, location: &[u8]) -> Result<Uri, String> {
     let location = std::str::from_utf8(location).map_err(|_| "a redirect to what is not UTF-8")?;
     parse_url(&resolve(base, location.trim()))
-        .map_err(|message| format!("a redirect to {location:.100}: {message}"))
+        .map_err(|message| format!("a redirect to {:.100}: {message}", masked(location)))
 }
 
 /// A reference made absolute: RFC 3986, section 5.2. A user and a password stay with the host that
@@ -605,6 +646,24 @@ mod tests {
         }
         let encoded = parse_url("http://a.example/a b/ü").unwrap();
         assert_eq!(encoded.path(), "/a%20b/%C3%BC");
+    }
+
+    #[test]
+    fn a_password_is_masked_and_nothing_else() {
+        for (url, shown) in [
+            ("http://user:word@a/", "http://user:***@a/"),
+            ("http://user:wo:r@d@a:8/x@y:z", "http://user:***@a:8/x@y:z"),
+            ("http://:word@a?q", "http://:***@a?q"),
+            ("ftp://user:word@a", "ftp://user:***@a"),
+            ("user:word@a", "user:***@a"),
+            ("//user:word@a", "//user:***@a"),
+            ("http://user@a/", "http://user@a/"),
+            ("http://a:8/x:y@z", "http://a:8/x:y@z"),
+            ("http://a/?q=//u:p@b", "http://a/?q=//u:p@b"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
     }
 
     /// The examples of RFC 3986, section 5.4, and more.

@@ -141,7 +141,7 @@ struct Args {
 
 const AFTER_HELP: &str = "\
 With --json, each line is an object with these keys:
-  url           as given
+  url           as given, a password in it as ***, here and everywhere
   final_url     where the redirects led, or null
   status        200, 404, ..., or null when no answer came
   bytes         of the body, unpacked
@@ -155,10 +155,12 @@ too-large, closed, protocol, io, internal (a bug), not-done (ended by a signal b
 Exit codes: 0 all went well, 1 some URL failed, 2 wrong usage, 130 and 143 ended by Ctrl-C or
 SIGTERM, after a summary of what was not done. A second Ctrl-C ends at once.
 
-Proxies are taken from http_proxy, https_proxy, all_proxy and no_proxy.";
+The first of all_proxy, https_proxy and http_proxy that is set names a proxy for all URLs, except
+for the hosts in no_proxy. http:// goes by CONNECT, too, so the proxy must allow it to port 80.";
 
 fn scrape_given(args: &Args) -> Result<ExitCode, String> {
     let settings = args.settings()?;
+    fetch::check_proxies()?;
     let jobs = args.jobs()?;
     let mut report = Report::new(args.json, jobs.len());
     let ending = scrape(jobs, args.workers, settings, &mut report, |_| ())?;
@@ -203,7 +205,7 @@ fn scrape(
     let mut done = vec![false; jobs.len()];
     let mut take = |(n, mut outcome): (usize, Outcome), report: &mut Report| {
         done[n] = true;
-        outcome.url.clone_from(&jobs[n].url);
+        outcome.url = fetch::masked(&jobs[n].url);
         look(&outcome);
         report.outcome(&outcome);
     };
@@ -236,7 +238,7 @@ fn scrape(
     let undone = jobs.iter().zip(&done).filter(|(_, done)| !**done);
     for (job, _) in undone {
         report.outcome(&Outcome::failed(
-            &job.url,
+            &fetch::masked(&job.url),
             Kind::NotDone,
             "ended by a signal",
         ));
@@ -456,6 +458,9 @@ fn raise_file_limit(_: usize) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{Reply, Server};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc::channel;
 
     #[test]
     fn seconds_and_byte_counts() {
@@ -487,6 +492,39 @@ mod tests {
             assert!(byte_count(bad).is_err(), "{bad}");
         }
         assert_eq!((worker_count("1e2"), retry_count("0")), (Ok(100), Ok(0)));
+    }
+
+    /// Python's scraper kept its pool and its results: the second call hung, or gave the first ones.
+    #[test]
+    fn a_second_call_in_one_process_does_not_hang_and_gives_its_own_results() {
+        let calls = AtomicUsize::new(0);
+        let server = Server::start(move |_| {
+            let call = calls.fetch_add(1, SeqCst) + 1;
+            Reply::html(format!("<title>{call}</title>"))
+        })
+        .unwrap();
+        let url = server.url("/");
+        let settings = Settings {
+            proxies: false,
+            ..Args::parse_from(["web-scraper"]).settings().unwrap()
+        };
+        let (sender, results) = channel();
+        thread::spawn(move || {
+            for _ in 0..2 {
+                let jobs = (0..3).map(|_| Job::new(&url)).collect();
+                let mut report = Report::to(Box::new(io::sink()), false, 3);
+                let mut titles: Vec<String> = Vec::new();
+                let look = |outcome: &Outcome| titles.extend(outcome.title.clone());
+                let ending = scrape(jobs, 2, settings.clone(), &mut report, look);
+                assert!(matches!(ending, Ok(Ending::Complete)));
+                titles.sort();
+                sender.send(titles).unwrap();
+            }
+        });
+        for expected in [["1", "2", "3"], ["4", "5", "6"]] {
+            let titles = results.recv_timeout(Duration::from_secs(60));
+            assert_eq!(titles.expect("it hangs"), expected);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const NAMED: usize = 10;
 
 pub struct Report {
-    out: BufWriter<Stdout>,
+    out: BufWriter<Box<dyn Write>>,
     json: bool,
     begin: Instant,
     total: usize,
@@ -32,8 +32,12 @@ pub struct Report {
 
 impl Report {
     pub fn new(json: bool, total: usize) -> Self {
+        Report::to(Box::new(io::stdout()), json, total)
+    }
+
+    pub fn to(out: Box<dyn Write>, json: bool, total: usize) -> Self {
         Report {
-            out: BufWriter::new(io::stdout()),
+            out: BufWriter::new(out),
             json,
             begin: Instant::now(),
             total,
@@ -201,7 +205,8 @@ impl fmt::Display for Row<'_> {
             write!(f, " -> {}", Shown(led_to))?;
         }
         if let Some(title) = &outcome.title {
-            write!(f, "  \"{}\"", Shown(title))?;
+            let title = title.replace('\\', r"\\").replace('"', r#"\""#);
+            write!(f, "  \"{}\"", Shown(&title))?;
         }
         if let Some(error) = &outcome.error {
             let status = outcome.status.map(|status| format!("status {status}, "));
@@ -219,12 +224,21 @@ impl fmt::Display for Row<'_> {
     }
 }
 
-/// Text from elsewhere: what would steer the terminal is not passed on.
+/// Text from elsewhere: what would steer the terminal is not passed on, nor what turns the direction
+/// of reading around or begins another line.
 struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let mut parts = self.0.split(char::is_control);
+        let steers = |c: char| {
+            c.is_control()
+                || matches!(
+                    c,
+                    '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+                )
+                || matches!(c, '\u{2066}'..='\u{2069}')
+        };
+        let mut parts = self.0.split(steers);
         f.write_str(parts.next().unwrap_or_default())?;
         parts.try_for_each(|part| write!(f, "\u{fffd}{part}"))
     }
@@ -257,6 +271,16 @@ mod tests {
             "timeout                  0 B       0 ms  http://a/  \"red \u{fffd}[31m alert\u{fffd}\"  \
              (no answer within 1 s)  [2 attempts]"
         );
+    }
+
+    #[test]
+    fn a_title_cannot_turn_a_row_around_or_end_its_own_quotes() {
+        let mut outcome = Outcome::failed("http://a/\u{202e}x", Kind::Closed, "y\u{2066}");
+        outcome.title = Some("a\u{202e}b\u{200f}c\u{2029} \"d\" \\ \u{5d0} e\u{301}".into());
+        let row = Row(&outcome).to_string();
+        let shown = "http://a/\u{fffd}x  \"a\u{fffd}b\u{fffd}c\u{fffd} \\\"d\\\" \\\\ \u{5d0} \
+                     e\u{301}\"  (y\u{fffd})";
+        assert!(row.ends_with(shown), "{row}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use server::{Reply, Server, Step, gzip, head};
+use server::{Reply, Request, Server, Step, gzip, head};
 
 /// Whatever takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,10 +20,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn program(args: &[&str]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_web-scraper"));
     program.args(args).stdin(Stdio::null());
+    without_proxies(&mut program);
+    program
+}
+
+fn without_proxies(program: &mut Command) {
     for proxy in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         program.env_remove(proxy).env_remove(proxy.to_uppercase());
     }
-    program
 }
 
 fn finish(mut program: Command) -> Output {
@@ -392,7 +396,9 @@ fn a_redirect_is_checked_like_a_given_url() {
         let place = (&outcome["status"], &outcome["final_url"]);
         assert_eq!(place, (&Value::Null, &Value::Null), "{location}");
         let message = outcome["error"]["message"].as_str().unwrap();
-        assert!(message.contains(location), "{message}");
+        // Between `:` and `@` stands a password in most cases.
+        let shown = location.replace(":a@", ":***@");
+        assert!(message.contains(&shown), "{message}");
     }
 }
 
@@ -600,6 +606,112 @@ fn a_url_may_be_long_but_not_absurdly_long() {
 }
 
 #[test]
+fn a_password_is_sent_to_its_host_alone_and_never_shown() {
+    let page = |request: &Request| {
+        let seen = request.header("authorization").unwrap_or("none");
+        Reply::html(format!("<title>{seen}</title>"))
+    };
+    let other = Server::start(page).unwrap();
+    let away = other.url("/away");
+    let server = Server::start(move |request| match request.target.as_str() {
+        "/away" => Reply::redirect(&away),
+        "/near" => Reply::redirect("/here"),
+        "/bad" => Reply::redirect("http://user:secret@a:99999/"),
+        _ => page(request),
+    })
+    .unwrap();
+    let with_user = |path| server.url(path).replace("//", "//user:secret@");
+    let basic = "Basic dXNlcjpzZWNyZXQ=";
+    for (path, expected) in [("/here", basic), ("/near", basic), ("/away", "none")] {
+        let output = finish(program(&["--json", &with_user(path)]));
+        assert!(output.status.success(), "{output:?}");
+        let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(outcome["title"], expected, "{path}");
+        let shown = server.url(path).replace("//", "//user:***@");
+        assert_eq!(outcome["url"], shown);
+    }
+    for url in [
+        with_user("/here"),
+        with_user("/bad"),
+        "x://user:secret@a/".into(),
+    ] {
+        for format in [&["--json"][..], &[]] {
+            let output = finish(program(&[format, &[&url]].concat()));
+            let shown = text(&output.stdout) + &text(&output.stderr);
+            assert!(shown.contains("user:***@"), "{shown}");
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+}
+
+/// The server stands for the proxy: `CONNECT` opens the way to itself.
+#[test]
+fn a_proxy_is_used_where_the_environment_names_one() {
+    let proxy = Server::start(|request| match request.method.as_str() {
+        "CONNECT" if request.target == "some.invalid:80" => {
+            Reply::script(vec![Step::Send(head(200, &[]))])
+        }
+        "CONNECT" => Reply::status(403),
+        _ => {
+            let (host, path) = (request.header("host").unwrap_or_default(), &request.target);
+            Reply::html(format!("<title>{host}{path} by proxy</title>"))
+        }
+    })
+    .unwrap();
+    let server = Server::start(|_| Reply::html("<title>direct</title>")).unwrap();
+    let with = |name: &str, value: &str, url: &str| {
+        let mut program = program(&["--json", "--timeout", "20", url]);
+        program.env(name, value).env("no_proxy", "*.test,127.0.0.1");
+        let output = finish(program);
+        match serde_json::from_slice::<Value>(&output.stdout) {
+            Ok(outcome) => outcome,
+            Err(_) => text(&output.stderr).into(),
+        }
+    };
+    let (named, page) = (proxy.url(""), "http://some.invalid/x");
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"] {
+        let outcome = with(name, &named, page);
+        assert_eq!(outcome["title"], "some.invalid/x by proxy", "{outcome}");
+    }
+    assert_eq!(
+        with("http_proxy", &named, &server.url("/"))["title"],
+        "direct"
+    );
+    assert_eq!(with("http_proxy", "", &server.url("/"))["title"], "direct");
+
+    // What goes wrong at the proxy is said with its name, and without its password.
+    let message = |value: &str, url: &str| {
+        let outcome = with("http_proxy", value, url);
+        let message = outcome["error"]["message"].as_str().map(str::to_string);
+        message.unwrap_or_else(|| panic!("{outcome}"))
+    };
+    let refused = message(&named, "http://other.invalid/");
+    assert!(refused.contains("403"), "{refused}");
+    let address = proxy.address();
+    let end = format!(" (through the proxy {address})");
+    assert!(refused.ends_with(&end), "{refused}");
+    let nobody = message("http://user:secret@127.0.0.1:1", page);
+    assert_eq!(nobody, "connection refused (through the proxy 127.0.0.1:1)");
+    let unknown = message("garbage.invalid", page);
+    assert!(
+        unknown.ends_with(" (through the proxy garbage.invalid:80)"),
+        "{unknown}"
+    );
+    // Where the proxy has no part in it, it is not named.
+    assert_eq!(message(&named, "http://127.0.0.1:1/"), "connection refused");
+
+    for bad in [
+        "http://127.0.0.1:99999",
+        "ftp://a",
+        ":",
+        "http://user:secret@a b",
+    ] {
+        let expected = "error: http_proxy names no proxy, as http://host:8080 would\n";
+        assert_eq!(with("http_proxy", bad, page), expected, "{bad}");
+    }
+}
+
+#[test]
 fn urls_come_from_a_file_or_from_stdin() {
     let server = Server::start(|_| Reply::html("<title>x</title>")).unwrap();
     let url = server.url("/");
@@ -706,6 +818,78 @@ fn zero_and_absurd_numbers_are_usage_errors() {
     }
 }
 
+#[test]
+fn the_keys_of_json_are_those_that_the_help_tells() {
+    let help = text(&finish(program(&["--help"])).stdout);
+    let (_, keys) = help.split_once("an object with these keys:\n").unwrap();
+    let mut told: Vec<&str> = keys
+        .lines()
+        .map_while(|line| line.strip_prefix("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    told.sort_unstable();
+    let server = Server::start(|_| Reply::html("<title>x</title>")).unwrap();
+    for url in [&server.url("/"), "no url"] {
+        let outcome = one(url, &[]);
+        let keys: Vec<&str> = outcome
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(keys, told); // a `Value` keeps its keys sorted
+        if let Some(error) = outcome["error"].as_object() {
+            assert_eq!(error.keys().collect::<Vec<_>>(), ["kind", "message"]);
+            assert!(help.contains("{\"kind\": ..., \"message\": ...}"), "{help}");
+        }
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_one_processor_the_results_are_the_same() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/loop" => Reply::redirect("/loop"),
+        "/cut" => Reply::wrong_length("<p>half", 1000),
+        "/moved" => Reply::redirect("/page"),
+        path => Reply::html(format!("<title>{path}</title>")),
+    })
+    .unwrap();
+    let paths = ["/loop", "/cut", "/moved"].map(str::to_string);
+    let pages = (0..30).map(|n| format!("/page/{n}"));
+    let urls: Vec<String> = paths
+        .into_iter()
+        .chain(pages)
+        .map(|path| server.url(&path))
+        .collect();
+    let sorted = |mut program: Command| {
+        program
+            .args(["--json", "--workers", "8"])
+            .args(&urls)
+            .stdin(Stdio::null());
+        without_proxies(&mut program);
+        let mut lines: Vec<String> = text(&finish(program).stdout)
+            .lines()
+            .map(|line| {
+                let mut outcome: Value = serde_json::from_str(line).unwrap();
+                outcome["milliseconds"].take();
+                outcome.to_string()
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    let mut on_one = Command::new("taskset");
+    on_one.args(["-c", "0", env!("CARGO_BIN_EXE_web-scraper")]);
+    if Command::new("taskset").arg("--version").output().is_err() {
+        eprintln!("not tested: no taskset here");
+        return;
+    }
+    let on_one = sorted(on_one);
+    assert_eq!(on_one.len(), urls.len());
+    assert_eq!(on_one, sorted(program(&[])));
+}
+
 /// A gate that a server waits at until the test opens it, or until it is clear that it hangs.
 #[derive(Clone, Default)]
 struct Gate(Arc<AtomicBool>);
@@ -751,6 +935,50 @@ fn each_result_is_printed_as_it_comes_in_the_order_of_completion() {
     gate.open();
     assert!(lines.next().unwrap().unwrap().contains(&first));
     assert!(child.wait().unwrap().success());
+}
+
+/// `script` gives the program a terminal.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_terminal_there_is_a_line_of_progress_after_a_second() {
+    let gate = Gate::default();
+    let for_server = gate.clone();
+    let server = Server::start(move |request| {
+        if request.target == "/slow" {
+            for_server.wait();
+        }
+        Reply::status(404)
+    })
+    .unwrap();
+    let (quick, slow) = (server.url("/quick"), server.url("/slow"));
+    let program = env!("CARGO_BIN_EXE_web-scraper");
+    let command = format!("{program} --timeout 60 {quick} {slow}");
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    without_proxies(&mut script);
+    let Ok(mut child) = script.spawn() else {
+        eprintln!("not tested: no script(1) here");
+        return;
+    };
+    let mut parts = BufReader::new(child.stdout.take().unwrap()).split(b'\r');
+    let progress = parts.find_map(|part| {
+        let part = text(&part.unwrap());
+        part.contains(" of 2, ").then_some(part)
+    });
+    gate.open();
+    let progress = progress.expect("a line of progress");
+    assert!(
+        progress.starts_with("\x1b[K1 of 2, 1 failed, "),
+        "{progress:?}"
+    );
+    let rest: Vec<String> = parts.map(|part| text(&part.unwrap())).collect();
+    // It is wiped away before the next row comes.
+    let row = rest.iter().find(|part| part.contains(&slow)).unwrap();
+    assert!(row.starts_with("\x1b[K404 "), "{row:?}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 #[test]
