@@ -147,6 +147,10 @@ fn nothing_that_one_server_does_harms_the_result_of_another() {
         "/bad-gzip" => Reply::new(200, &["content-encoding: gzip"], "this is not gzip"),
         "/cut-gzip" => Reply::new(200, &["content-encoding: gzip"], &gzip(b"hello")[..12]),
         "/no-location" => Reply::new(302, &[], ""),
+        "/redirect-without-end" => Reply::script(vec![
+            Step::Send(head(302, &["location: /fine"])),
+            Step::ForEver(b"more".to_vec()),
+        ]),
         "/bad-location" => Reply::redirect("ftp://127.0.0.1/"),
         _ => Reply::html("<title>fine</title>"),
     })
@@ -167,6 +171,7 @@ fn nothing_that_one_server_does_harms_the_result_of_another() {
         ("/bad-gzip", "protocol"),
         ("/cut-gzip", "closed"),
         ("/no-location", "protocol"),
+        ("/redirect-without-end", "too-large"),
         ("/bad-location", "bad-url"),
     ];
     let mut urls = Vec::new();
