@@ -1,6 +1,7 @@
 //! An item, what is done with it, and what can be wrong with it.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::error::Error;
 use std::fmt;
 
@@ -52,9 +53,20 @@ fn parse(line: &[u8]) -> Result<i64, Failure> {
     match serde_json::from_str::<Shape>(text) {
         Ok(Shape { value: Some(value) }) if is_object => Ok(value),
         Ok(_) if is_object => Err(Failure::NoValue),
+        Err(_) if is_object && is_minus_zero(text) => Ok(0),
         Err(error) if is_object || !error.is_data() => Err(Failure::Json(error)),
         _ => Err(Failure::NotAnObject),
     }
+}
+
+/// The parser takes -0 for a floating point number, because only those have one.
+fn is_minus_zero(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Shape<'a> {
+        #[serde(borrow)]
+        value: &'a RawValue,
+    }
+    serde_json::from_str::<Shape>(text).is_ok_and(|shape| shape.value.get() == "-0")
 }
 
 #[derive(Debug)]
@@ -120,6 +132,21 @@ mod tests {
             transformed(r#"{"value": -4611686018427387904}"#),
             Ok(i64::MIN)
         );
+    }
+
+    #[test]
+    fn minus_zero_is_zero_and_no_float_is() {
+        assert_eq!(transformed(r#"{"value": -0}"#), Ok(0));
+        assert_eq!(transformed(r#"{"value":-0 , "id": [1.5]}"#), Ok(0));
+        for line in [
+            r#"{"value": -0.0}"#,
+            r#"{"value": -1e-400}"#,
+            r#"{"value": -0, "value": 1}"#,
+            r#"{"value": -0} x"#,
+            r#"[-0]"#,
+        ] {
+            assert!(transformed(line).is_err(), "{line}");
+        }
     }
 
     #[test]
