@@ -5,11 +5,13 @@ use crate::clock::Clock;
 use crate::handover::Stop;
 use crate::output::{Lines, Totals};
 use crate::pipeline::{Config, Pipeline};
+use crate::signals::{self, Signal};
 use crate::source::{Generator, Pace};
 use crate::summary::Summary;
 use crate::work::Work;
 use std::io::{self, Write};
-use std::sync::mpsc;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ const SEED: u64 = 42;
 const WORKERS: usize = 3;
 const QUEUE: usize = 256;
 
-pub fn run(out: &mut impl Write) -> Result<()> {
+pub fn run(out: &mut impl Write) -> Result<ExitCode> {
+    signals::listen(|_| (), || ()).map_err(|error| format!("cannot listen to signals: {error}"))?;
     writeln!(
         out,
         "1. A stream to its end: 400,000 items, {WORKERS} workers, seed {SEED},"
@@ -35,6 +38,9 @@ pub fn run(out: &mut impl Write) -> Result<()> {
     };
     let ended = quick.run()?;
     show(out, &ended)?;
+    if let Some(signal) = ended.stopped_by {
+        return stopped(out, signal, "1; 2 and 3 are left");
+    }
     expect(ended.totals.out == 399_990, "399,990 results")?;
     expect(ended.totals.failed == 10, "10 failures")?;
     expect(ended.workers_replaced == 2, "2 workers replaced")?;
@@ -56,6 +62,9 @@ pub fn run(out: &mut impl Write) -> Result<()> {
     };
     let ended = slow.run()?;
     show(out, &ended)?;
+    if let Some(signal) = ended.stopped_by {
+        return stopped(out, signal, "2; 3 is left");
+    }
     expect(ended.totals.not_processed.count == 0, "nothing left over")?;
     expect(ended.accepted < slow.count, "a stop before the end")?;
 
@@ -66,6 +75,9 @@ pub fn run(out: &mut impl Write) -> Result<()> {
     }
     .run()?;
     show(out, &ended)?;
+    if let Some(signal) = ended.stopped_by {
+        return stopped(out, signal, "3");
+    }
     expect(ended.totals.not_processed.count > 0, "items left over")?;
 
     writeln!(
@@ -73,7 +85,13 @@ pub fn run(out: &mut impl Write) -> Result<()> {
         "\nok: in = out + failed + not processed, each item once, in all three"
     )?;
     out.flush()?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stopped(out: &mut impl Write, signal: Signal, within: &str) -> Result<ExitCode> {
+    writeln!(out, "\nstopped by {} within part {within}", signal.name)?;
+    out.flush()?;
+    Ok(ExitCode::from(signal.exit_code))
 }
 
 fn show(out: &mut impl Write, ended: &Summary) -> io::Result<()> {
@@ -114,21 +132,35 @@ impl Stream {
         let (ended_sender, ended) = mpsc::channel::<Totals>();
         let pipeline = Pipeline::start(config, clock, io::sink(), move |totals| {
             let _ = ended_sender.send(totals);
-        })?;
+        })
+        .map_err(|error| format!("cannot start {WORKERS} workers: {error}"))?;
         let input = pipeline.input.clone();
         let generator = self.generator();
         let pace = Pace { clock, rate: None };
         let source = move || generator.run(&input, pace, self.batch);
-        thread::Builder::new().name("source".into()).spawn(source)?;
-        if let Some(stop) = self.stop {
-            let limit = Instant::now() + Duration::from_secs(10);
-            let too_early = || pipeline.progress.total() < 50 || pipeline.input.counts().1 < QUEUE;
-            while too_early() && Instant::now() < limit {
-                thread::sleep(Duration::from_millis(1));
+        (thread::Builder::new().name("source".into()).spawn(source))
+            .map_err(|error| format!("cannot start the source: {error}"))?;
+        let begin = Instant::now();
+        let passed = |seconds| begin.elapsed() > Duration::from_secs(seconds);
+        let too_early = || pipeline.progress.total() < 50 || pipeline.input.counts().1 < QUEUE;
+        let mut stop = self.stop;
+        let mut stopped_by = None;
+        let totals = loop {
+            match ended.recv_timeout(Duration::from_millis(1)) {
+                Ok(totals) => break totals,
+                Err(RecvTimeoutError::Timeout) if !passed(30) => {}
+                Err(error) => return Err(error.into()),
             }
-            pipeline.input.stop(stop);
-        }
-        let totals = ended.recv_timeout(Duration::from_secs(30))?;
+            if stopped_by.is_none() && signals::received().is_some() {
+                stopped_by = signals::received();
+                pipeline.stop(Stop::Drain);
+            }
+            if (!too_early() || passed(10))
+                && let Some(stop) = stop.take()
+            {
+                pipeline.stop(stop);
+            }
+        };
         let summary = Summary {
             accepted: pipeline.input.counts().0,
             totals,
@@ -136,8 +168,8 @@ impl Stream {
             seconds: clock.now() as f64 / 1e9,
             workers: WORKERS,
             workers_replaced: pipeline.workers_replaced(),
-            stopped_by: None,
-            on_stop: "",
+            stopped_by,
+            on_stop: "drain",
         };
         summary.check()?;
         Ok(summary)

@@ -39,9 +39,9 @@ mod work;
 
 use clap::{CommandFactory, Parser, error::ErrorKind::ArgumentConflict};
 use clock::Clock;
-use options::Options;
+use options::{OnStop, Options};
 use output::{Lines, Totals};
-use pipeline::{Config, Pipeline};
+use pipeline::{Config, Pipeline, TIME_TO_FINISH};
 use signals::Signal;
 use source::{Generator, Pace};
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -53,23 +53,25 @@ use summary::{Live, Summary};
 use work::Work;
 
 const LIVE_EVERY: Duration = Duration::from_secs(1);
-/// After a stop, a stream in which nothing moves for so long is given up.
+/// After a stop, an output that does not move for so long is given up.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     silence_panics_of_workers();
     let result = if std::env::args_os().len() == 1 {
-        demo::run(&mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        demo::run(&mut io::stdout().lock())
     } else {
-        process_stream(&usable_options())
+        usable_options().and_then(|options| process_stream(&options))
     };
     result.unwrap_or_else(|error| match error.downcast_ref::<io::Error>() {
         // As in `| head`: nobody wants to know more.
         Some(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        _ => fail(&error.to_string()),
+        Some(error) => fail(&format!("cannot write to stdout: {error}")),
+        None => fail(&error.to_string()),
     })
 }
 
+/// An error of stdout as it is, any other one as text.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn fail(message: &str) -> ExitCode {
@@ -91,8 +93,18 @@ fn silence_panics_of_workers() {
     }));
 }
 
-fn usable_options() -> Options {
-    let options = Options::parse();
+/// Help and version go through our own output, so that a full disk is an error there, too.
+fn usable_options() -> Result<Options> {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => {
+            let mut out = io::stdout().lock();
+            write!(out, "{help}")?;
+            out.flush()?;
+            std::process::exit(0)
+        }
+    };
     if options.batch() > options.queue {
         let message = format!(
             "a batch of {} does not fit into a queue of {}",
@@ -101,7 +113,7 @@ fn usable_options() -> Options {
         );
         Options::command().error(ArgumentConflict, message).exit();
     }
-    options
+    Ok(options)
 }
 
 /// What the main thread waits for.
@@ -117,7 +129,8 @@ fn process_stream(options: &Options) -> Result<ExitCode> {
     let at_first = move |signal| {
         let _ = tell.send(Event::Signal(signal));
     };
-    signals::listen(at_first, || ())?;
+    signals::listen(at_first, || ())
+        .map_err(|error| format!("cannot listen to signals: {error}"))?;
     let config = config(options);
     let clock = Clock::start();
     let tell = events_sender.clone();
@@ -125,25 +138,29 @@ fn process_stream(options: &Options) -> Result<ExitCode> {
         let _ = tell.send(Event::Ended(totals));
     })
     .map_err(|error| format!("cannot start {} workers: {error}", config.workers))?;
-    start_source(options, clock, config.batch, &pipeline, events_sender)?;
-    match wait_for_end(options, clock, &pipeline, &events) {
+    start_source(options, clock, config.batch, &pipeline, events_sender)
+        .map_err(|error| format!("cannot start the source: {error}"))?;
+    match wait_for_end(options, config, clock, &pipeline, &events) {
         Ok(ended) => report(options, config, clock, &pipeline, ended),
         Err(signal) => {
             // Drained or aborted, the rest has to go through an output that does not move.
             let (accepted, _) = pipeline.input.counts();
-            let left = accepted - pipeline.progress.total();
             fail(&format!(
-                "nothing has moved for {} s after {}: {left} of {accepted} items are still inside",
+                "nothing has moved for {} s after {}: {} of {accepted} items are still inside",
                 GRACE.as_secs(),
                 signal.name,
+                accepted - pipeline.progress.total(),
             ));
             Ok(ExitCode::from(signal.exit_code))
         }
     }
 }
 
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get())
+}
+
 fn config(options: &Options) -> Config {
-    let cores = || thread::available_parallelism().map_or(1, |cores| cores.get());
     let workers = options.workers.unwrap_or_else(cores);
     // A worker for whom there is no item would only be waited for.
     let useful = if options.stdin {
@@ -172,7 +189,7 @@ fn start_source(
     batch: usize,
     pipeline: &Pipeline,
     events: Sender<Event>,
-) -> Result<()> {
+) -> io::Result<()> {
     let input = pipeline.input.clone();
     let pace = Pace {
         clock,
@@ -208,6 +225,7 @@ struct Ended {
 /// `Err` when it was stopped and does not end.
 fn wait_for_end(
     options: &Options,
+    config: Config,
     clock: Clock,
     pipeline: &Pipeline,
     events: &Receiver<Event>,
@@ -218,20 +236,15 @@ fn wait_for_end(
     let mut next_line = clock.instant(LIVE_EVERY);
     let mut source_error = None;
     let mut stopped_by = None;
-    // Time for one item more than nothing at all.
-    let grace = GRACE + Duration::from_secs_f64(options.work / 1e3);
-    let mut moved = (0, Instant::now());
+    let mut moved = ((0, 0), Instant::now());
     loop {
         let pause = next_line.saturating_duration_since(Instant::now());
         match events.recv_timeout(pause) {
             Ok(Event::Signal(signal)) => {
                 stopped_by = Some(signal);
                 moved.1 = Instant::now();
-                pipeline.input.stop(options.on_stop.stop());
-                if live.is_some() {
-                    let (name, how) = (signal.name, options.on_stop.name());
-                    let _ = writeln!(io::stderr(), "{name}: {how}; a second signal ends at once");
-                }
+                pipeline.stop(options.on_stop.stop());
+                acknowledge(signal, options, config, pipeline);
             }
             Ok(Event::SourceFailed(error)) => source_error = Some(error),
             Ok(Event::Ended(totals)) => {
@@ -247,16 +260,44 @@ fn wait_for_end(
                     let _ = writeln!(io::stderr(), "{}", live.line(pipeline));
                 }
                 let finished = pipeline.progress.total();
-                if finished != moved.0 {
-                    moved = (finished, Instant::now());
+                let processed = pipeline.latencies().count();
+                if (processed, finished) != moved.0 {
+                    moved = ((processed, finished), Instant::now());
                 }
-                if let Some(signal) = stopped_by.filter(|_| moved.1.elapsed() > grace) {
+                // Not while it is the workers who take their time, as an announced drain may.
+                let stuck = options.on_stop == OnStop::Abort || processed > finished;
+                let too_long = stuck && moved.1.elapsed() > GRACE;
+                if let Some(signal) = stopped_by.filter(|_| too_long) {
                     return Err(signal);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => unreachable!("the pipeline tells its end"),
         }
     }
+}
+
+/// Tells on stderr, terminal or not, what somebody who asked for the end has to wait for.
+fn acknowledge(signal: Signal, options: &Options, config: Config, pipeline: &Pipeline) {
+    // In this order: items that come in and out between the two must not count as out only.
+    let finished = pipeline.progress.total();
+    let inside = pipeline.input.counts().0 - finished;
+    let how_long = match options.on_stop {
+        OnStop::Drain => {
+            let at_once = config.workers.min(cores()) as f64;
+            let seconds = inside as f64 * options.work / 1e3 / at_once;
+            format!("{inside} items to process, about {:.0} s", seconds.ceil())
+        }
+        OnStop::Abort => format!(
+            "{inside} items inside, {} s for those in work",
+            TIME_TO_FINISH.as_secs()
+        ),
+    };
+    let _ = writeln!(
+        io::stderr(),
+        "{}: {}, {how_long}; a second signal ends at once",
+        signal.name,
+        options.on_stop.name(),
+    );
 }
 
 fn report(
@@ -280,13 +321,11 @@ fn report(
     summary.check()?;
     let written = match output_error {
         Some(error) => Err(error),
+        // Of an input that cannot be read at all there is nothing to sum up.
+        None if ended.source_error.is_some() && summary.accepted == 0 && !options.json => Ok(()),
         None => write_summary(options, &summary),
     };
-    match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-        Err(error) => return Err(format!("cannot write to stdout: {error}").into()),
-        Ok(()) => {}
-    }
+    written?;
     if let Some(error) = ended.source_error {
         return Err(format!("cannot read from stdin: {error}").into());
     }

@@ -9,12 +9,13 @@ use clap::{Parser, ValueEnum};
 /// a generator or, with --stdin, from lines of JSON. When the workers are slower than the source,
 /// the queue fills up and the source waits: memory stays bounded. An item that cannot be processed
 /// is reported and counted as failed; the worker goes on. On Ctrl-C or SIGTERM the source ends,
-/// and what was taken from it is processed (drain) or named as not processed (abort); a second
-/// signal ends at once. In every case: in = out + failed + not processed.
+/// and what was taken from it is processed (drain) or named as not processed (abort); a line on
+/// stderr tells how much that is and how long it may take, and a second signal ends at once. In
+/// every case: in = out + failed + not processed.
 ///
 /// Without any argument: a short demonstration that checks itself.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = MORE)]
+#[command(version, after_long_help = MORE, allow_negative_numbers = true)]
 pub struct Options {
     /// How many items to generate, as 20000, 20_000 or 2e4
     #[arg(long, value_name = "N", value_parser = items, default_value = "10000")]
@@ -106,7 +107,7 @@ Examples:
 pub enum OnStop {
     /// Process what was taken
     Drain,
-    /// Finish what is being processed, name the rest
+    /// Finish what is being processed if that takes no more than 3 s, name the rest
     Abort,
 }
 

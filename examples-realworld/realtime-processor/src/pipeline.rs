@@ -19,11 +19,14 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// A batch of slow items is handed on in parts rather than later than this.
 const LATEST_NANOS: u64 = 10_000_000;
+/// After an abort, the time for items in work.
+pub const TIME_TO_FINISH: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy)]
 pub struct Config {
@@ -57,6 +60,7 @@ impl Pipeline {
             outcomes: outcomes.clone(),
             latencies: (0..config.workers).map(|_| Histogram::new()).collect(),
             last_id: AtomicU32::new(config.workers as u32),
+            give_up: OnceLock::new(),
             config,
             clock,
         });
@@ -66,9 +70,9 @@ impl Pipeline {
             shared: shared.clone(),
         };
 
-        let input = pipeline.input.clone();
+        let stopped = shared.clone();
         let output_stage = move || {
-            let broken = || input.stop(Stop::Abort);
+            let broken = || stopped.stop(Stop::Abort);
             ended(output::run(
                 &outcomes,
                 output,
@@ -95,6 +99,11 @@ impl Pipeline {
         Ok(pipeline)
     }
 
+    /// Asks the source to end. After an abort, items in work have [`TIME_TO_FINISH`].
+    pub fn stop(&self, stop: Stop) {
+        self.shared.stop(stop);
+    }
+
     /// Of all items so far.
     pub fn latencies(&self) -> Latencies {
         Latencies::of(&self.shared.latencies)
@@ -112,8 +121,23 @@ struct Shared {
     /// One for each worker, so that no two write to the same place.
     latencies: Vec<Histogram>,
     last_id: AtomicU32,
+    /// When items in work are given up, once an abort was asked for.
+    give_up: OnceLock<Instant>,
     config: Config,
     clock: Clock,
+}
+
+impl Shared {
+    fn stop(&self, stop: Stop) {
+        if stop == Stop::Abort {
+            self.give_up.get_or_init(|| Instant::now() + TIME_TO_FINISH);
+        }
+        self.input.stop(stop);
+    }
+
+    fn given_up(&self) -> bool {
+        (self.give_up.get()).is_some_and(|at| Instant::now() >= *at)
+    }
 }
 
 struct CloseOnDrop(Arc<Handover<Outcome>>);
@@ -191,13 +215,15 @@ impl Worker {
         if self.shared.input.aborted() {
             return (End::NotProcessed, false);
         }
+        let work = self.shared.config.work;
         let attempt = || {
-            self.shared.config.work.perform(item.number);
-            transform(item)
+            let done = work.perform(item.number, || self.shared.given_up());
+            done.then(|| transform(item))
         };
         match panic::catch_unwind(AssertUnwindSafe(attempt)) {
-            Ok(Ok(result)) => (End::Done(result), false),
-            Ok(Err(failure)) => (End::Failed(Box::new(failure)), false),
+            Ok(Some(Ok(result))) => (End::Done(result), false),
+            Ok(Some(Err(failure))) => (End::Failed(Box::new(failure)), false),
+            Ok(None) => (End::NotProcessed, false),
             Err(panic) => {
                 let failure = Failure::Panicked(message(&*panic));
                 (End::Failed(Box::new(failure)), true)
@@ -228,7 +254,6 @@ mod tests {
     use super::*;
     use crate::item::Payload;
     use std::sync::mpsc::{self, Receiver};
-    use std::time::{Duration, Instant};
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -283,7 +308,7 @@ mod tests {
                 );
                 thread::sleep(Duration::from_millis(1));
             }
-            pipeline.input.stop(stop);
+            pipeline.stop(stop);
             let totals = ended.recv_timeout(LIMIT).unwrap();
             assert_eq!((totals.failed, totals.out, totals.sum), (300, 300, 600));
             assert_eq!(pipeline.workers_replaced(), 300);
@@ -311,7 +336,7 @@ mod tests {
     fn a_stop_before_the_first_item_ends_it_all() {
         let (pipeline, ended) = start(3, 1);
         assert!(pipeline.input.leave(None));
-        pipeline.input.stop(Stop::Drain);
+        pipeline.stop(Stop::Drain);
         assert_eq!(ended.recv_timeout(LIMIT).unwrap().numbers, 0);
     }
 

@@ -8,6 +8,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+/// A fraction of a millisecond.
 const PROBE_STEPS: u64 = 100_000;
 
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ impl Work {
         // The quickest of several tries is the one that nothing has disturbed.
         let probe = |_| {
             let start = Instant::now();
-            Work { steps: PROBE_STEPS }.perform(0);
+            Work { steps: PROBE_STEPS }.perform(0, || false);
             start.elapsed()
         };
         let quickest = (0..10)
@@ -38,15 +39,25 @@ impl Work {
         }
     }
 
-    pub fn perform(self, seed: u64) {
+    /// False if it was given up: nobody can end a thread from outside, so its work has to ask.
+    pub fn perform(self, seed: u64, given_up: impl Fn() -> bool) -> bool {
         let mut state = seed | 1;
-        for _ in 0..self.steps {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
+        let mut left = self.steps;
+        while left > 0 {
+            if given_up() {
+                return false;
+            }
+            let piece = left.min(PROBE_STEPS);
+            for _ in 0..piece {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+            }
+            left -= piece;
         }
         // Without a use of the result the optimiser would remove the loop.
         black_box(state);
+        true
     }
 }
 

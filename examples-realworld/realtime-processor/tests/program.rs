@@ -284,6 +284,24 @@ fn impossible_numbers_are_usage_errors() {
     }
 }
 
+/// Not taken for an unknown option: what is wrong with it is its size.
+#[test]
+fn a_negative_number_is_told_what_numbers_there_are() {
+    for (option, range) in [
+        ("--workers", "between 1 and 1024"),
+        ("--queue", "between 1 and 1000000"),
+        ("--batch", "between 1 and 1000000"),
+        ("--items", "between 0 and 1000000000000"),
+        ("--rate", "between 0.001 and 1000000000"),
+        ("--work", "between 0 and 60000"),
+    ] {
+        let output = run(&[option, "-1"]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains(range), "{message}");
+    }
+}
+
 #[test]
 fn help_explains_every_option_and_the_exit_codes() {
     let output = run(&["--help"]);
@@ -331,6 +349,15 @@ fn as_a_filter_it_writes_a_line_for_each_result() {
         summary.starts_with("in 2, out 2, failed 0, not processed 0, sum 34\n"),
         "{summary}"
     );
+}
+
+#[test]
+fn minus_zero_is_the_integer_zero() {
+    let output = filter(&["--json"], "{\"value\":-0}\n{\"value\":-0.0}\n");
+    let lines = json_lines(&output);
+    let of_item = |item: u64| lines.iter().find(|line| line["item"] == item).unwrap();
+    assert_eq!(of_item(1)["result"], 0);
+    assert_eq!(of_item(2)["type"], "failed");
 }
 
 #[test]
@@ -523,6 +550,8 @@ fn a_reader_that_was_never_there_ends_it_quietly() -> Result {
 fn a_full_disk_is_one_line_and_exit_code_1() -> Result {
     for arguments in [
         &[][..],
+        &["--help"],
+        &["--version"],
         &["--items", "5"],
         &["--items", "1e12", "--json"],
         &["--items", "1e12", "--json", "--work", "1", "--queue", "5"],
@@ -535,7 +564,10 @@ fn a_full_disk_is_one_line_and_exit_code_1() -> Result {
             (Some(1), 1),
             "{message}"
         );
-        assert!(message.contains("No space left on device"), "{message}");
+        assert!(
+            message.starts_with("error: cannot write to stdout: No space left on device"),
+            "{message}"
+        );
     }
     Ok(())
 }
@@ -543,18 +575,62 @@ fn a_full_disk_is_one_line_and_exit_code_1() -> Result {
 #[test]
 #[cfg(unix)]
 fn an_input_that_cannot_be_read_is_one_line_and_exit_code_1() -> Result {
-    let folder = std::fs::File::open("/")?;
-    let output = finish(program(&["--stdin", "--json"]).stdin(folder).start());
-    let message = text(&output.stderr);
-    assert!(
-        message.starts_with("error: cannot read from stdin: "),
-        "{message}"
-    );
-    assert_eq!(
-        (output.status.code(), message.lines().count()),
-        (Some(1), 1)
-    );
+    for arguments in [&["--stdin"][..], &["--stdin", "--json"]] {
+        let folder = std::fs::File::open("/")?;
+        let output = finish(program(arguments).stdin(folder).start());
+        let message = text(&output.stderr);
+        assert!(
+            message.starts_with("error: cannot read from stdin: "),
+            "{message}"
+        );
+        assert_eq!(
+            (output.status.code(), message.lines().count()),
+            (Some(1), 1),
+            "{message}"
+        );
+    }
     Ok(())
+}
+
+/// One processor is enough for the same answers, also with more workers than that.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_one_processor_the_results_are_the_same() {
+    for batch in ["1", "64"] {
+        let arguments = [
+            "--items",
+            "5000",
+            "--odd",
+            "100",
+            "--workers",
+            "3",
+            "--json",
+        ];
+        let several = program(&[&arguments[..], &["--batch", batch]].concat());
+        let mut one = Command::new("taskset");
+        one.args(["-c", "0"]).arg(several.get_program());
+        one.args(several.get_args()).stdin(Stdio::null());
+        let Ok(one) = one.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
+            return eprintln!("not tested: no taskset(1) here");
+        };
+        let results = |child| {
+            let output = finish(child);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let mut lines = json_lines(&output);
+            let summary = lines.pop().unwrap();
+            lines.sort_by_key(|line| line["item"].as_u64());
+            let lines = lines.iter().map(|line| {
+                let told = ["type", "item", "data", "line", "result", "error"];
+                told.map(|key| line[key].clone())
+            });
+            let counts = ["in", "out", "failed", "not_processed", "sum"];
+            let replaced = summary["workers_replaced"].clone();
+            let counts = counts.map(|key| summary[key].clone());
+            (lines.collect::<Vec<_>>(), counts, replaced)
+        };
+        let mut several = several;
+        assert_eq!(results(Owned(one)), results(several.start()));
+    }
 }
 
 /// What a command writes to a terminal, which `script` lends it.
@@ -612,7 +688,7 @@ fn on_a_terminal_a_stop_is_acknowledged_and_a_doubled_signal_is_one() {
     let command = format!("timeout -s INT 0.5 {program} --items 1e9 --rate 1000");
     if let Some(text) = on_terminal(&command) {
         assert!(
-            text.contains("SIGINT: drain; a second signal ends at once"),
+            text.contains("SIGINT: drain, ") && text.contains("; a second signal ends at once"),
             "{text}"
         );
         assert!(text.contains("stopped by SIGINT (drain)"), "{text}");
@@ -643,16 +719,21 @@ mod signals {
         rest: mpsc::Receiver<String>,
     }
 
-    /// A child that has written so many lines and goes on being read.
-    fn started(arguments: &[&str], lines: usize) -> Started {
-        let mut child = program(arguments).start();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (sender, rest) = mpsc::channel();
+    /// The lines of a stream, read in the background.
+    fn lines_of(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+        let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
-            for line in stdout.lines() {
+            for line in BufReader::new(from).lines() {
                 let _ = sender.send(line.unwrap());
             }
         });
+        lines
+    }
+
+    /// A child that has written so many lines and goes on being read.
+    fn started(arguments: &[&str], lines: usize) -> Started {
+        let mut child = program(arguments).start();
+        let rest = lines_of(child.stdout.take().unwrap());
         let begin = (0..lines)
             .map(|_| rest.recv_timeout(LIMIT).unwrap())
             .collect();
@@ -716,9 +797,114 @@ mod signals {
                 let (status, lines) = ended(stream);
                 assert_eq!(status, Some(code));
                 let summary = lines.last().unwrap();
-                assert!(summary["not_processed"].as_u64().unwrap() > 0, "{summary}");
+                // What waits in the queue, and what workers and source hold: no more than that has
+                // been taken from a source of a thousand million, for the queue pushes back.
+                let batch: u64 = batch.parse().unwrap();
+                let not_processed = summary["not_processed"].as_u64().unwrap();
+                assert!((1..=40 + 3 * batch).contains(&not_processed), "{summary}");
             }
         }
+    }
+
+    /// Each of these items would take a minute.
+    #[test]
+    fn an_abort_does_not_wait_for_long_work_and_names_it() {
+        let arguments = ["--items", "1e6", "--work", "60000", "--workers", "2"];
+        let arguments = [&arguments[..], &["--on-stop", "abort", "--json"]].concat();
+        let stream = started(&arguments, 0);
+        wait_until_it_works(&stream.child);
+        let begin = Instant::now();
+        send("-INT", &stream.child);
+        let (status, lines) = ended(stream);
+        assert!(begin.elapsed() < LIMIT / 2, "{:?}", begin.elapsed());
+        let summary = lines.last().unwrap();
+        assert_eq!(status, Some(130));
+        assert_eq!(
+            (&summary["out"], &summary["failed"]),
+            (&0.into(), &0.into())
+        );
+        assert_eq!(summary["in"], summary["not_processed"]);
+        assert!(summary["in"].as_u64() > Some(0), "{summary}");
+    }
+
+    #[test]
+    fn an_abort_lets_short_work_be_finished() {
+        let arguments = ["--items", "1e6", "--work", "500", "--workers", "1"];
+        let arguments = [&arguments[..], &["--on-stop", "abort", "--json"]].concat();
+        // The first one is out: the second one is in work.
+        let stream = started(&arguments, 1);
+        send("-TERM", &stream.child);
+        let (status, lines) = ended(stream);
+        assert_eq!(status, Some(143));
+        assert!(
+            lines.last().unwrap()["out"].as_u64() >= Some(2),
+            "{lines:?}"
+        );
+    }
+
+    /// A drain of slow items takes long: whoever asked for it must not take that for a hang.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn also_without_a_terminal_a_drain_tells_how_much_is_left_and_how_long_it_takes() {
+        let arguments = [
+            "--items",
+            "1e6",
+            "--work",
+            "300",
+            "--workers",
+            "1",
+            "--json",
+        ];
+        let mut stream = started(&arguments, 1);
+        let told = lines_of(stream.child.stderr.take().unwrap());
+        send("-INT", &stream.child);
+        let told = told.recv_timeout(LIMIT).unwrap();
+        let words: Vec<&str> = told.split(' ').collect();
+        let items: f64 = words[2].parse().unwrap();
+        // The queue is never less than half full.
+        assert!((512.0..=1026.0).contains(&items), "{told}");
+        let seconds = (items * 0.3).ceil();
+        let expected = format!(
+            "SIGINT: drain, {items} items to process, about {seconds} s; \
+             a second signal ends at once"
+        );
+        assert_eq!(told, expected);
+        while stream.child.try_wait().unwrap().is_none() {
+            send("-TERM", &stream.child);
+            thread::sleep(Duration::from_millis(10));
+        }
+        for line in stream.begin.into_iter().chain(stream.rest) {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(line["type"], "result", "stdout is for results");
+        }
+    }
+
+    /// The signal comes while it is held up at its first line, by an output that is full.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_demonstration_also_ends_orderly_with_a_summary() -> Result {
+        use std::os::{fd::OwnedFd, unix::net::UnixStream};
+        for (signal, name, code) in [("-INT", "SIGINT", 130), ("-TERM", "SIGTERM", 143)] {
+            let (reader, mut writer) = UnixStream::pair()?;
+            writer.set_nonblocking(true)?;
+            while writer.write(b".").is_ok() {}
+            writer.set_nonblocking(false)?;
+            let mut child = program(&[]).stdout(OwnedFd::from(writer)).start();
+            wait_until_it_listens(&child);
+            send(signal, &child);
+            let stdout = read_in_background(reader);
+            assert_eq!(wait(&mut child).code(), Some(code));
+            let stdout = stdout.join().unwrap();
+            let text = text(&stdout);
+            let stopped = format!("stopped by {name} (drain)");
+            assert!(text.contains("   in ") && text.contains(&stopped), "{text}");
+            let last = text.lines().last().unwrap();
+            assert!(
+                last.starts_with(&format!("stopped by {name} within part ")),
+                "{text}"
+            );
+        }
+        Ok(())
     }
 
     #[test]
@@ -790,7 +976,7 @@ mod signals {
             // Hours of work, drained.
             let arguments = ["--items", "1e6", "--work", "60000", "--workers", "1"];
             let mut child = program(&arguments).start();
-            wait_for_threads(&child);
+            wait_until_it_works(&child);
             send(first, &child);
             // Two of one kind that come together are one signal: then it takes a third.
             let begin = Instant::now();
@@ -802,20 +988,45 @@ mod signals {
         }
     }
 
-    /// Nothing is written yet: what tells that the signals are being listened to?
-    fn wait_for_threads(child: &Child) {
+    /// Nothing is written yet: a worker's time on a core tells that it is at its first item.
+    fn wait_until_it_works(child: &Child) {
         let tasks = format!("/proc/{}/task", child.id());
+        wait_for(|| {
+            std::fs::read_dir(&tasks).ok().map(|tasks| {
+                tasks.flatten().any(|task| {
+                    let stat = std::fs::read_to_string(task.path().join("stat"));
+                    let stat = stat.unwrap_or_default();
+                    // The 14th field, in hundredths of a second.
+                    let ticks = stat.split(' ').nth(13).and_then(|ticks| ticks.parse().ok());
+                    stat.contains("(worker-") && ticks > Some(1)
+                })
+            })
+        });
+    }
+
+    /// Waits until SIGINT and SIGTERM are caught.
+    #[cfg(target_os = "linux")]
+    fn wait_until_it_listens(child: &Child) {
+        let status = format!("/proc/{}/status", child.id());
+        wait_for(|| {
+            let status = std::fs::read_to_string(&status).ok()?;
+            let caught = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+            Some([2, 15].iter().all(|signal| caught >> (signal - 1) & 1 == 1))
+        });
+    }
+
+    /// Looks again until it holds; where there is nothing to look at, a second must do.
+    fn wait_for(holds: impl Fn() -> Option<bool>) {
         let begin = Instant::now();
-        while begin.elapsed() < LIMIT {
-            match std::fs::read_dir(&tasks) {
-                Ok(tasks) => {
-                    if tasks.count() >= 5 {
-                        return;
-                    }
-                    thread::sleep(Duration::from_millis(5));
-                }
-                Err(_) => return thread::sleep(Duration::from_secs(1)),
-            }
+        while let Some(false) = holds() {
+            assert!(begin.elapsed() < LIMIT, "nothing to be seen");
+            thread::sleep(Duration::from_millis(5));
+        }
+        if holds().is_none() {
+            thread::sleep(Duration::from_secs(1));
         }
     }
 
@@ -830,7 +1041,7 @@ mod signals {
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(143), "{message}");
         assert!(
-            message.starts_with("error: nothing has moved for 5 s after SIGTERM: "),
+            message.contains("error: nothing has moved for 5 s after SIGTERM: "),
             "{message}"
         );
         drop(stdout);
