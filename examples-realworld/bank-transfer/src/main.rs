@@ -40,7 +40,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use locking::{global::Global, optimistic::Optimistic, ordered::Ordered};
 use report::ProgressLine;
 use run::{Outcome, Setup};
-use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
@@ -103,21 +103,39 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         // Nobody reads on, as in `| head`: no error.
-        Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    let error = error.downcast_ref::<io::Error>();
-    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Why there is no result.
+enum Failure {
+    Output(io::Error),
+    Run(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Failure::Output(error) => write!(f, "cannot write to stdout: {error}"),
+            Failure::Run(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// Help and version go through our own output, so that a full disk is an error there, too.
-fn options() -> Result<Options, Box<dyn Error>> {
+fn options() -> Result<Options, Failure> {
     let options = Options::try_parse().and_then(Options::checked);
     options.or_else(|error| {
         if error.use_stderr() {
@@ -196,7 +214,7 @@ fn number(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| "not a whole number from 0 to 18446744073709551615".into())
 }
 
-fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+fn transfer_money(options: &Options) -> Result<ExitCode, Failure> {
     let setup = Setup {
         accounts: options.accounts,
         threads: options.threads as usize,
@@ -205,7 +223,7 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         initial: options.initial as Cents,
         round: run::ROUND,
     };
-    signals::listen(|_| (), || ())?;
+    signals::listen(|_| (), || ()).map_err(Failure::Run)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let text = !options.json && !options.checksum;
     if text {
@@ -223,7 +241,7 @@ fn transfer_money(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     for turn in 1..=turns {
         for (name, taken) in names.iter().zip(&mut taken) {
             if taken.is_empty() || signals::received().is_none() {
-                taken.push(run_named(name, &setup)?);
+                taken.push(run_named(name, &setup).map_err(Failure::Run)?);
             }
             if turn < turns {
                 continue;

@@ -95,12 +95,17 @@ a transfer that another one, or the auditor, got ahead of.",
 }
 
 pub fn verdict(out: &mut impl Write, setup: &Setup, runs: &[Outcome]) -> io::Result<()> {
-    let audits: u64 = runs.iter().map(|run| run.audits).sum();
+    let audits = match runs.iter().map(|run| run.audits).sum() {
+        0 => "no audit came in between; the one at the end saw".into(),
+        audits => format!(
+            "every audit during these transfers, {} in all, saw",
+            grouped(audits)
+        ),
+    };
     writeln!(
         out,
-        "\nok: every audit during these transfers, {} in all, saw {} in {} accounts and no\n\
+        "\nok: {audits} {} in {} accounts and no\n\
          negative balance; every account ends with what the journal says",
-        grouped(audits),
         money(setup.initial * setup.accounts as Cents),
         grouped(setup.accounts),
     )

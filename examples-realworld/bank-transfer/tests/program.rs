@@ -61,6 +61,28 @@ fn a_single_locking_runs_alone() -> Outcome {
     Ok(())
 }
 
+/// One transfer is often done before the auditor has got its turn.
+#[test]
+fn a_verdict_on_no_audit_does_not_speak_of_every_audit() -> Outcome {
+    for locking in LOCKINGS.repeat(5) {
+        let text = text(&format!("--locking {locking} --transfers 1"))?;
+        let row = text.lines().find(|line| line.starts_with(locking));
+        // The last but two, before "0.001 ms".
+        let audits = row.and_then(|row| row.split_whitespace().nth_back(2));
+        let (_, verdict) = text.split_once("\nok: ").ok_or("no verdict")?;
+        let start = match audits.ok_or("no row")? {
+            "0" => "no audit came in between; the one at the end saw ",
+            _ => "every audit during these transfers, 1 in all, saw ",
+        };
+        assert!(verdict.starts_with(start), "{text}");
+        assert!(
+            verdict.contains(" saw 1,000,000.00 in 1,000 accounts"),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn every_key_of_the_json_output_stands_in_the_help() -> Outcome {
     let help = text("--help")?;
@@ -220,12 +242,22 @@ fn a_closed_pipe_ends_it_quietly() -> Outcome {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_one_line_and_exit_code_1() -> Outcome {
-    for args in ["", "--json", "--help", "--checksum --locking global"] {
+    for args in [
+        "",
+        "--json",
+        "--help",
+        "--version",
+        "--checksum --locking global",
+    ] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
         let output = program(args).stdout(full).output()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(1), "{args}: {message}");
         assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(
+            message.starts_with("error: cannot write to stdout: No space left on device"),
+            "{message}"
+        );
     }
     Ok(())
 }
