@@ -606,12 +606,9 @@ fn on_one_processor_the_results_are_the_same() {
             "3",
             "--json",
         ];
-        let several = program(&[&arguments[..], &["--batch", batch]].concat());
-        let mut one = Command::new("taskset");
-        one.args(["-c", "0"]).arg(several.get_program());
-        one.args(several.get_args()).stdin(Stdio::null());
-        let Ok(one) = one.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() else {
-            return eprintln!("not tested: no taskset(1) here");
+        let mut several = program(&[&arguments[..], &["--batch", batch]].concat());
+        let Some(one) = on_one_processor(&several) else {
+            return;
         };
         let results = |child| {
             let output = finish(child);
@@ -628,9 +625,20 @@ fn on_one_processor_the_results_are_the_same() {
             let counts = counts.map(|key| summary[key].clone());
             (lines.collect::<Vec<_>>(), counts, replaced)
         };
-        let mut several = several;
-        assert_eq!(results(Owned(one)), results(several.start()));
+        assert_eq!(results(one), results(several.start()));
     }
+}
+
+#[cfg(target_os = "linux")]
+fn on_one_processor(program: &Command) -> Option<Owned> {
+    let mut one = Command::new("taskset");
+    one.args(["-c", "0"]).arg(program.get_program());
+    one.args(program.get_args()).stdin(Stdio::null());
+    let child = one.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    if child.is_err() {
+        eprintln!("not tested: no taskset(1) here");
+    }
+    child.ok().map(Owned)
 }
 
 /// What a command writes to a terminal, which `script` lends it.
@@ -877,6 +885,31 @@ mod signals {
             let line: Value = serde_json::from_str(&line).unwrap();
             assert_eq!(line["type"], "result", "stdout is for results");
         }
+    }
+
+    /// So many workers on one processor that for seconds none of them is done: no standstill.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_drain_is_not_given_up_while_its_workers_work() {
+        let arguments = [
+            "--items",
+            "24",
+            "--work",
+            "300",
+            "--workers",
+            "24",
+            "--json",
+        ];
+        let Some(mut one) = on_one_processor(&program(&arguments)) else {
+            return;
+        };
+        wait_until_it_works(&one);
+        send("-TERM", &one);
+        let rest = lines_of(one.stdout.take().unwrap());
+        let begin = Vec::new();
+        let child = one;
+        let (status, lines) = ended(Started { child, begin, rest });
+        assert_eq!((status, &lines[24]["out"]), (Some(143), &24.into()));
     }
 
     /// The signal comes while it is held up at its first line, by an output that is full.
