@@ -17,7 +17,7 @@ use serde::Serialize;
 use ureq::config::Config;
 use ureq::http::header::LOCATION;
 use ureq::http::uri::Authority;
-use ureq::http::{Response, StatusCode, Uri};
+use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 use ureq::{Agent, Body, Proxy};
@@ -294,8 +294,8 @@ impl Fetcher {
     ) -> Result<Response<Body>, ureq::Error> {
         for _ in 0..=REDIRECTS {
             let response = self.send(place, limit)?;
-            let status = response.status();
-            if !status.is_redirection() || status == StatusCode::NOT_MODIFIED {
+            // Of the other 3xx none sends the reader elsewhere.
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
             let location = response.headers().get(LOCATION);

@@ -147,6 +147,7 @@ fn nothing_that_one_server_does_harms_the_result_of_another() {
         "/bad-gzip" => Reply::new(200, &["content-encoding: gzip"], "this is not gzip"),
         "/cut-gzip" => Reply::new(200, &["content-encoding: gzip"], &gzip(b"hello")[..12]),
         "/no-location" => Reply::new(302, &[], ""),
+        "/choices" => Reply::new(300, &[], "<title>choose</title>"),
         "/redirect-without-end" => Reply::script(vec![
             Step::Send(head(302, &["location: /fine"])),
             Step::ForEver(b"more".to_vec()),
@@ -171,6 +172,7 @@ fn nothing_that_one_server_does_harms_the_result_of_another() {
         ("/bad-gzip", "protocol"),
         ("/cut-gzip", "closed"),
         ("/no-location", "protocol"),
+        ("/choices", "none"),
         ("/redirect-without-end", "too-large"),
         ("/bad-location", "bad-url"),
     ];
