@@ -109,13 +109,18 @@ impl<'a> Finder<'a> {
         })
     }
 
-    pub fn run<F>(&mut self, range: Range<u64>, visit: F) -> ControlFlow<()>
+    pub fn run_until<F>(
+        &mut self,
+        stop: fn() -> bool,
+        range: Range<u64>,
+        visit: F,
+    ) -> ControlFlow<()>
     where
         F: FnMut(Segment) -> ControlFlow<()>,
     {
         match self {
-            Finder::Sieve(sieve) => sieve.run(range, visit),
-            Finder::Trial => trial::run(range, visit),
+            Finder::Sieve(sieve) => sieve.run_until(stop, range, visit),
+            Finder::Trial => trial::run_until(stop, range, visit),
         }
     }
 }

@@ -217,15 +217,20 @@ fn try_to_serve(task: &str) -> Result<(), Box<dyn Error>> {
         let piece = number::parse(from)?..number::parse(limit)?;
         let mut count = 0;
         bytes.clear();
-        let _ = finder.run(piece, |segment| {
-            if what == "count" {
-                count += segment.count();
-            } else {
-                bytes.extend_from_slice(segment.bytes);
-                count = bytes.len() as u64;
-            }
-            ControlFlow::Continue(())
-        });
+        // Whether to stop is for the parent to decide, who ends this process then.
+        let _ = finder.run_until(
+            || false,
+            piece,
+            |segment| {
+                if what == "count" {
+                    count += segment.count();
+                } else {
+                    bytes.extend_from_slice(segment.bytes);
+                    count = bytes.len() as u64;
+                }
+                ControlFlow::Continue(())
+            },
+        );
         // A parent that does not read any more has no use for an error message either.
         let answer = writeln!(stdout, "{count}").and_then(|()| stdout.write_all(&bytes));
         if answer.and_then(|()| stdout.flush()).is_err() {

@@ -72,10 +72,7 @@ struct LocalWorker<'a> {
 impl Worker for LocalWorker<'_> {
     fn work(&mut self, piece: Range<u64>, found: &mut Found) -> Result<(), Failure> {
         let list = self.list;
-        let done = self.finder.run(piece, |segment| {
-            if stop::requested() {
-                return ControlFlow::Break(());
-            }
+        let done = self.finder.run_until(stop::requested, piece, |segment| {
             found.count += segment.count();
             if list {
                 found.text.push_primes(&segment);

@@ -219,7 +219,21 @@ impl<'a> Sieve<'a> {
     }
 
     /// Hands the primes of the range above 5, in order and segment by segment, to `visit`.
-    pub fn run<F>(&mut self, range: Range<u64>, mut visit: F) -> ControlFlow<()>
+    pub fn run<F>(&mut self, range: Range<u64>, visit: F) -> ControlFlow<()>
+    where
+        F: FnMut(Segment) -> ControlFlow<()>,
+    {
+        self.run_until(|| false, range, visit)
+    }
+
+    /// The same, and breaks when `stop` says so. Far up a single segment takes seconds, so that
+    /// is asked within segments, too.
+    pub fn run_until<F>(
+        &mut self,
+        stop: fn() -> bool,
+        range: Range<u64>,
+        mut visit: F,
+    ) -> ControlFlow<()>
     where
         F: FnMut(Segment) -> ControlFlow<()>,
     {
@@ -233,7 +247,11 @@ impl<'a> Sieve<'a> {
         while self.base < end {
             let left = (end - self.base).min((self.tables.blocks * BLOCK) as u64) as usize;
             let blocks = left.div_ceil(BLOCK);
-            self.strike_segment(blocks);
+            if self.strike_segment(stop, blocks).is_break() {
+                // Half a segment is struck: whoever goes on from here begins it again.
+                self.restart(self.base);
+                return ControlFlow::Break(());
+            }
             let first = self.base * 30;
             let bytes = &mut self.bytes[MEDIUM..][..left];
             keep_range(first, bytes, &range);
@@ -251,11 +269,14 @@ impl<'a> Sieve<'a> {
         }
     }
 
-    fn strike_segment(&mut self, blocks: usize) {
+    fn strike_segment(&mut self, stop: fn() -> bool, blocks: usize) -> ControlFlow<()> {
         let size = blocks * BLOCK;
         let end = (self.base + size as u64) * 30;
         self.activate(end);
         for block in 0..blocks {
+            if stop() {
+                return ControlFlow::Break(());
+            }
             let start = block * BLOCK;
             let number = self.base + start as u64;
             lay_patterns(
@@ -271,8 +292,9 @@ impl<'a> Sieve<'a> {
         let segment = &mut self.bytes[MEDIUM..][..size];
         for_each_class!(|CLASS| strike_singly::<CLASS>(segment, &mut self.large[CLASS]));
         if end.isqrt() > LARGEST_KEPT {
-            self.strike_unkept(size, end);
+            self.strike_unkept(stop, size, end)?;
         }
+        ControlFlow::Continue(())
     }
 
     /// Takes up the primes whose square lies before the segment's end: smaller multiples than
@@ -302,10 +324,10 @@ impl<'a> Sieve<'a> {
     }
 
     /// Strikes with primes that are too many to be kept, found by another sieve.
-    fn strike_unkept(&mut self, size: usize, end: u64) {
+    fn strike_unkept(&mut self, stop: fn() -> bool, size: usize, end: u64) -> ControlFlow<()> {
         let (base, segment) = (self.base, &mut self.bytes[MEDIUM..][..size]);
         let mut larger = Sieve::new(self.tables);
-        let _ = larger.run(LARGEST_KEPT + 1..end.isqrt() + 1, |primes| {
+        larger.run_until(stop, LARGEST_KEPT + 1..end.isqrt() + 1, |primes| {
             for prime in primes.primes() {
                 let (mut at, mut i) = first_multiple(prime, base);
                 while at < size as u64 {
@@ -316,7 +338,7 @@ impl<'a> Sieve<'a> {
                 }
             }
             ControlFlow::Continue(())
-        });
+        })
     }
 }
 
@@ -497,6 +519,7 @@ pub fn count(range: Range<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     fn count_with(tables: &Tables, range: Range<u64>) -> u64 {
         let mut primes = 0;
@@ -650,6 +673,35 @@ mod tests {
             }
         });
         assert!(stopped.is_break() && segments == 3);
+    }
+
+    #[test]
+    fn it_can_be_stopped_inside_a_segment_and_goes_on_as_if_it_had_not() {
+        thread_local!(static QUESTIONS_LEFT: Cell<u32> = const { Cell::new(0) });
+        let stop = || {
+            let left = QUESTIONS_LEFT.get();
+            QUESTIONS_LEFT.set(left.saturating_sub(1));
+            left == 0
+        };
+        // One block of one segment, and primes that are not kept.
+        let range = 100_000_000_000_000 - 3000..100_000_000_000_000;
+        let tables = Tables::new(range.end);
+        let expected = count_with(&tables, range.clone());
+        let mut sieve = Sieve::new(&tables);
+        for questions in 0.. {
+            QUESTIONS_LEFT.set(questions);
+            let mut primes = 0;
+            let done = sieve.run_until(stop, range.clone(), |segment| {
+                primes += segment.count();
+                ControlFlow::Continue(())
+            });
+            if done.is_continue() {
+                assert_eq!(primes, expected);
+                assert!(questions > 2, "not asked inside the segment");
+                break;
+            }
+            assert_eq!(primes, 0, "half a segment is no result");
+        }
     }
 
     #[test]

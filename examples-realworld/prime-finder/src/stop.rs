@@ -1,7 +1,8 @@
 //! What a stop means to the workers: who asks for one, and how long an orderly end may take.
 
-use std::io;
+use std::io::{self, Write};
 use std::process;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub fn listen(at_first: fn(), at_once: fn()) -> io::Result<()> {
         let watch = patience.spawn(move || {
             thread::sleep(PATIENCE);
             at_once();
+            say_that_it_was_cut_short();
             process::exit(exit_code().into());
         });
         if watch.is_err() {
@@ -37,4 +39,25 @@ pub fn listen(at_first: fn(), at_once: fn()) -> io::Result<()> {
         }
     };
     signals::listen(end_in_order, at_once)
+}
+
+/// In a thread, because whoever does not read stdout may not read stderr either: then the line is
+/// lost, but not the end.
+fn say_that_it_was_cut_short() {
+    let (said, heard) = mpsc::channel();
+    let say = move || {
+        let seconds = PATIENCE.as_secs();
+        let _ = writeln!(
+            io::stderr(),
+            "stopped: cut short, because no orderly end came within {seconds} seconds"
+        );
+        let _ = said.send(());
+    };
+    if thread::Builder::new()
+        .name("last word".into())
+        .spawn(say)
+        .is_ok()
+    {
+        let _ = heard.recv_timeout(LOOK_AGAIN * 10);
+    }
 }

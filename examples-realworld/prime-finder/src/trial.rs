@@ -18,17 +18,21 @@ pub fn is_prime(number: u64) -> bool {
             .all(|divisor| !number.is_multiple_of(divisor))
 }
 
-/// Hands over what it finds above 5 in the same form as the sieve, 240 numbers at a time.
-pub fn run<F>(range: Range<u64>, mut visit: F) -> ControlFlow<()>
+/// Hands over what it finds above 5 in the same form as the sieve, 30 numbers at a time. As few,
+/// because near the maximum even they take long, and before them it asks whether to `stop`.
+pub fn run_until<F>(stop: fn() -> bool, range: Range<u64>, mut visit: F) -> ControlFlow<()>
 where
     F: FnMut(Segment) -> ControlFlow<()>,
 {
-    for first in (range.start / 30 * 30..range.end).step_by(240) {
-        let last = (first + 240).min(range.end);
-        let mut bytes = [0; 8];
+    for first in (range.start / 30 * 30..range.end).step_by(30) {
+        if stop() {
+            return ControlFlow::Break(());
+        }
+        let last = (first + 30).min(range.end);
+        let mut bytes = [0];
         for number in first.max(range.start).max(7)..last {
             if is_prime(number) {
-                bytes[((number - first) / 30) as usize] |= 1 << crate::sieve::bit_of(number);
+                bytes[0] |= 1 << crate::sieve::bit_of(number);
             }
         }
         visit(Segment {
@@ -42,6 +46,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn the_first_primes() {
@@ -52,6 +57,21 @@ mod tests {
                 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59
             ]
         );
+    }
+
+    #[test]
+    fn it_asks_whether_to_stop_before_every_30_numbers() {
+        thread_local!(static QUESTIONS: Cell<u32> = const { Cell::new(0) });
+        let stop = || {
+            QUESTIONS.set(QUESTIONS.get() + 1);
+            QUESTIONS.get() == 4
+        };
+        let mut reached = 0;
+        let done = run_until(stop, 0..10_000, |segment| {
+            reached = segment.first + 30 * segment.bytes.len() as u64;
+            ControlFlow::Continue(())
+        });
+        assert!(done.is_break() && reached == 90, "{reached}");
     }
 
     #[test]

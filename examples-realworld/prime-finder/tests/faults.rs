@@ -146,6 +146,50 @@ fn the_first_signal_ends_it_orderly_with_a_summary() -> Result {
     Ok(())
 }
 
+/// Far up a single segment of the sieve takes seconds, and so do a few divided numbers.
+#[test]
+fn far_up_too_a_signal_ends_it_with_a_summary() -> Result {
+    let sieve = "1e19 --from 9999999999999e6";
+    for what in [
+        sieve,
+        &format!("{sieve} --list"),
+        "1e15 --from 1e14 --algorithm trial",
+    ] {
+        for mode in MODES {
+            let child = program(&format!("{what} --mode {mode}")).spawn()?;
+            wait_until_it_listens(child.id());
+            thread::sleep(Duration::from_millis(300)); // into the middle of a piece
+            send("-INT", child.id())?;
+            let output = end(child)?;
+            let message = String::from_utf8(output.stderr)?;
+            assert_eq!(output.status.code(), Some(130), "{what} {mode}: {message}");
+            assert!(
+                message.starts_with("stopped: ") && message.contains("not done: "),
+                "{what} {mode}: {message}"
+            );
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn when_nobody_reads_the_output_it_is_cut_short_after_a_while_and_says_so() -> Result {
+    let mut child = program("1e13 --list --mode sequential").spawn()?;
+    let mut stdout = child.stdout.take().ok_or("a pipe")?;
+    // After these it is in the midst of a write that is far longer than the pipe.
+    stdout.read_exact(&mut [0; 64])?;
+    send("-INT", child.id())?;
+    let output = end(child)?;
+    let message = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(130), "{message}");
+    assert!(
+        message.starts_with("stopped: cut short") && message.lines().count() == 1,
+        "{message}"
+    );
+    Ok(())
+}
+
 #[test]
 fn a_signal_ends_the_worker_processes_too() -> Result {
     let child = program("1e13 --mode processes --workers 2").spawn()?;
