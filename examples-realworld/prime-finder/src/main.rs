@@ -53,7 +53,7 @@ use std::time::Instant;
 ///
 /// Without arguments: a comparison of one thread, threads and processes at a few small limits.
 #[derive(Parser)]
-#[command(version, after_help = HELP)]
+#[command(version, after_help = HELP, allow_negative_numbers = true)]
 struct Options {
     /// Where to end, such as 1e9, 1_000_000 or 10^9; at most 10^19 (trial division: 10^15)
     #[arg(value_parser = number::parse)]
@@ -79,7 +79,8 @@ struct Options {
     #[arg(long)]
     list: bool,
 
-    /// Write to FILE instead of stdout; it appears when it is complete
+    /// Write to FILE instead of stdout; it appears when it is complete. What a killed run (SIGKILL)
+    /// leaves, `.FILE.PID.unfinished`, is removed by the next one that writes FILE
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -111,7 +112,8 @@ enum ModeOption {
     Sequential,
     /// Threads that take pieces dynamically [default with --list]
     Threads,
-    /// The same with processes: this program, started again
+    /// The same with processes: this program, started again. One that is killed is replaced, one
+    /// that is halted (SIGSTOP) is waited for without a time limit
     Processes,
 }
 
@@ -119,9 +121,7 @@ fn main() -> ExitCode {
     if let Ok(task) = std::env::var(processes::WORKER) {
         return processes::serve(&task);
     }
-    let options = Options::parse();
-    check(&options);
-    match work(&options) {
+    match options().and_then(|options| work(&options)) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -131,32 +131,50 @@ fn main() -> ExitCode {
     }
 }
 
+/// Help and version go through our own output, so that a full disk is an error there, too.
+fn options() -> Result<Options, Box<dyn Error>> {
+    Options::try_parse()
+        .and_then(Options::checked)
+        .or_else(|error| {
+            if error.use_stderr() {
+                error.exit();
+            }
+            let mut output = Output::open(None)?;
+            write!(output, "{error}")?;
+            output.finish()?;
+            std::process::exit(0)
+        })
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(workers @ 1..=1024) => Ok(workers),
-        Ok(_) => Err("from 1 to 1024 make sense".into()),
-        Err(_) => Err("not a whole number".into()),
+        _ => Err("not a whole number from 1 to 1024".into()),
     }
 }
 
-/// What clap cannot see: options that contradict each other.
-fn check(options: &Options) {
-    let problem = if options.list && options.mode == Some(ModeOption::Compare) {
-        "--list goes with one of the modes sequential, threads and processes"
-    } else if options.list && options.limit.is_none() {
-        "--list needs a LIMIT"
-    } else if options.limit.is_none()
-        && (options.from > 0 || options.mode.is_some_and(|mode| mode != ModeOption::Compare))
-    {
-        "a LIMIT is missing"
-    } else if options.algorithm == Some(Algorithm::Trial) && options.limit > Some(trial::MAX) {
-        "trial division is supported up to 10^15; the sieve goes up to 10^19"
-    } else {
-        return;
-    };
-    Options::command()
-        .error(ErrorKind::ArgumentConflict, problem)
-        .exit();
+impl Options {
+    /// What clap cannot see: options that contradict each other.
+    fn checked(self) -> Result<Options, clap::Error> {
+        let problem = if self.list && self.mode == Some(ModeOption::Compare) {
+            "--list goes with one of the modes sequential, threads and processes"
+        } else if self.list && self.limit.is_none() {
+            "--list needs a LIMIT"
+        } else if self.limit.is_none()
+            && (self.from > 0 || self.mode.is_some_and(|mode| mode != ModeOption::Compare))
+        {
+            "a LIMIT is missing"
+        } else if self.limit.is_some_and(|limit| self.from > limit) {
+            "--from is beyond the LIMIT: the primes p with FROM ≤ p < LIMIT are wanted"
+        } else if self.algorithm == Some(Algorithm::Trial) && self.limit > Some(trial::MAX) {
+            "trial division is supported up to 10^15; the sieve goes up to 10^19"
+        } else if self.mode == Some(ModeOption::Sequential) && self.workers > Some(1) {
+            "--mode sequential has exactly one worker"
+        } else {
+            return Ok(self);
+        };
+        Err(Options::command().error(ErrorKind::ArgumentConflict, problem))
+    }
 }
 
 fn work(options: &Options) -> Result<ExitCode, Box<dyn Error>> {

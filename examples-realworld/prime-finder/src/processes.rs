@@ -3,7 +3,9 @@
 //! A request is a line, `count FROM LIMIT` or `list FROM LIMIT`. The answer is a line with a
 //! number: the primes counted, or the bytes that follow, each the primes of 30 numbers as the
 //! sieve has them. The end of its input ends a worker, also in the middle of a piece: so no
-//! worker outlives its parent, whatever ended that one.
+//! worker outlives its parent, whatever ended that one. There is no time limit for an answer, as
+//! a piece may take long: a worker that someone halts (SIGSTOP) is waited for until it is
+//! continued, killed (then its piece is done again) or Ctrl-C ends it all.
 
 use crate::crew::{Failure, Found, Worker};
 use crate::job::{Algorithm, Finder, Job};
@@ -218,19 +220,16 @@ fn try_to_serve(task: &str) -> Result<(), Box<dyn Error>> {
         let mut count = 0;
         bytes.clear();
         // Whether to stop is for the parent to decide, who ends this process then.
-        let _ = finder.run_until(
-            || false,
-            piece,
-            |segment| {
-                if what == "count" {
-                    count += segment.count();
-                } else {
-                    bytes.extend_from_slice(segment.bytes);
-                    count = bytes.len() as u64;
-                }
-                ControlFlow::Continue(())
-            },
-        );
+        let never = || false;
+        let _ = finder.run_until(never, piece, |segment| {
+            if what == "count" {
+                count += segment.count();
+            } else {
+                bytes.extend_from_slice(segment.bytes);
+                count = bytes.len() as u64;
+            }
+            ControlFlow::Continue(())
+        });
         // A parent that does not read any more has no use for an error message either.
         let answer = writeln!(stdout, "{count}").and_then(|()| stdout.write_all(&bytes));
         if answer.and_then(|()| stdout.flush()).is_err() {

@@ -307,6 +307,128 @@ fn a_full_disk_is_one_line_and_exit_code_1() -> Result {
 }
 
 #[test]
+fn help_and_version_say_so_as_well_when_the_disk_is_full() -> Result {
+    for argument in ["--help", "-h", "--version"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full")?;
+        let output = end(program(argument).stdout(full).spawn()?)?;
+        let message = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{argument}: {message}");
+        assert!(
+            message.starts_with("error: cannot write to stdout: No space left")
+                && message.lines().count() == 1,
+            "{message}"
+        );
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = end(program(argument).stdout(writer).spawn()?)?;
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{argument}: {output:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Beyond the allowed size a write fails as on a full disk, instead of SIGXFSZ killing.
+#[test]
+fn a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else() -> Result {
+    for mode in MODES {
+        for to in ["--output", ">"] {
+            let folder = tempfile::tempdir()?;
+            fs::write(folder.path().join("primes.txt"), "old")?;
+            let script = match to {
+                ">" => "ulimit -f 16; exec \"$@\" > shell.txt",
+                _ => "ulimit -f 16; exec \"$@\" --output primes.txt",
+            };
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script, "sh", env!("CARGO_BIN_EXE_prime-finder")]);
+            shell.args(format!("1e6 --list --mode {mode}").split(' '));
+            shell.current_dir(folder.path()).stdin(Stdio::null());
+            let output = end(shell
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?)?;
+            let message = String::from_utf8(output.stderr)?;
+            assert_eq!(output.status.code(), Some(1), "{mode} {to}: {message}");
+            assert!(
+                message.starts_with("error: cannot write ") && message.lines().count() == 1,
+                "{message}"
+            );
+            assert_eq!(fs::read_to_string(folder.path().join("primes.txt"))?, "old");
+            let others = fs::read_dir(folder.path())?.count() - 1;
+            assert_eq!(others, usize::from(to == ">"), "{mode}: {message}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next_but_not_what_a_living_one_writes() -> Result {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("primes.txt");
+    let begin = || -> Result<Child> {
+        let child = program("1e13 --list --output").arg(&file).spawn()?;
+        let own = folder
+            .path()
+            .join(format!(".primes.txt.{}.unfinished", child.id()));
+        wait_for("the unfinished file", || {
+            fs::metadata(&own).ok().filter(|data| data.len() > 0)
+        });
+        Ok(child)
+    };
+    let names = || -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder.path())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    };
+    let (mut killed, living) = (begin()?, begin()?);
+    killed.kill()?;
+    killed.wait()?;
+    fs::write(folder.path().join(".primes.txt.mine.unfinished"), "")?;
+    assert_eq!(names()?.len(), 3);
+
+    let output = end(program("100 --list --output").arg(&file).spawn()?)?;
+    assert!(output.status.success(), "{output:?}");
+    let unfinished = format!(".primes.txt.{}.unfinished", living.id());
+    let expected = [&unfinished, ".primes.txt.mine.unfinished", "primes.txt"];
+    assert_eq!(names()?, expected);
+    send("-INT", living.id())?;
+    assert_eq!(end(living)?.status.code(), Some(130));
+    assert_eq!(names()?, expected[1..]);
+    Ok(())
+}
+
+#[test]
+fn an_output_that_is_a_link_stays_one_also_when_it_points_to_nothing_yet() -> Result {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir()?;
+    let path = |name| folder.path().join(name);
+    fs::create_dir(path("sub"))?;
+    symlink("sub/second", path("first"))?;
+    symlink("../real", path("sub/second"))?;
+    for (limit, primes) in [("4", "2\n3\n"), ("6", "2\n3\n5\n")] {
+        let list = format!("{limit} --list --output");
+        let output = end(program(&list).arg(path("first")).spawn()?)?;
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(fs::read_to_string(path("real"))?, primes);
+        assert!(path("first").is_symlink() && path("sub/second").is_symlink());
+    }
+    symlink("circle", path("circle"))?;
+    let output = end(program("4 --list --output").arg(path("circle")).spawn()?)?;
+    let message = String::from_utf8(output.stderr)?;
+    assert_eq!(
+        (output.status.code(), message.lines().count()),
+        (Some(1), 1),
+        "{message}"
+    );
+    assert!(path("circle").is_symlink());
+    Ok(())
+}
+
+#[test]
 fn a_worker_killed_in_the_middle_costs_nothing_but_a_note() -> Result {
     let arguments =
         "1000000020000 --from 1e12 --algorithm trial --mode processes --workers 2 --json";
