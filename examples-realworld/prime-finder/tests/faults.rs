@@ -173,6 +173,52 @@ fn far_up_too_a_signal_ends_it_with_a_summary() -> Result {
     Ok(())
 }
 
+/// `script` lends it a terminal.
+#[test]
+fn on_a_terminal_a_long_run_shows_its_progress_and_tidies_up_after_it() -> Result {
+    for mode in MODES {
+        let command = format!(
+            "exec {} 1e9 --algorithm trial --mode {mode}",
+            env!("CARGO_BIN_EXE_prime-finder")
+        );
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]);
+        script.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = match script.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                eprintln!("not tested: there is no script here");
+                return Ok(());
+            }
+            child => child?,
+        };
+        let mut terminal = BufReader::new(child.stdout.take().ok_or("a pipe")?);
+        let mut first = Vec::new();
+        while !first.ends_with(b"\x1b[K") {
+            assert!(terminal.read_until(b'K', &mut first)? > 0, "no progress");
+        }
+        let first = String::from_utf8(first)?;
+        let name = mode.split(' ').next().unwrap_or_default();
+        assert!(
+            first.starts_with(&format!("\rtrial by {name}: ")),
+            "{first}"
+        );
+        assert!(first.contains(" of 1,000,000,000, "), "{first}");
+        assert!(first.ends_with(" s left \x1b[K"), "{first}");
+        let [finder] = children(child.id())[..] else {
+            return Err("script has one child".into());
+        };
+        send("-INT", finder)?;
+        let mut rest = String::new();
+        terminal.read_to_string(&mut rest)?;
+        assert_eq!(end(child)?.status.code(), Some(130), "{rest}");
+        let (_, summary) = rest
+            .rsplit_once("\r\x1b[K")
+            .ok_or("the line is still there")?;
+        assert!(summary.starts_with("stopped: "), "{summary}");
+    }
+    Ok(())
+}
+
 #[test]
 fn when_nobody_reads_the_output_it_is_cut_short_after_a_while_and_says_so() -> Result {
     let mut child = program("1e13 --list --mode sequential").spawn()?;
@@ -431,7 +477,12 @@ fn an_output_that_is_a_link_stays_one_also_when_it_points_to_nothing_yet() -> Re
 #[test]
 fn a_worker_killed_in_the_middle_costs_nothing_but_a_note() -> Result {
     // Long enough to be killed in the middle, and no longer.
-    let limit = 1_000_000_000_000_u64 + if cfg!(debug_assertions) { 4_000 } else { 20_000 };
+    let limit = 1_000_000_000_000_u64
+        + if cfg!(debug_assertions) {
+            4_000
+        } else {
+            20_000
+        };
     let arguments =
         format!("{limit} --from 1e12 --algorithm trial --mode processes --workers 2 --json");
     let expected = end(program(&arguments.replace("processes", "threads")).spawn()?)?;

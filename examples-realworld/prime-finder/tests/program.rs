@@ -1,5 +1,6 @@
 //! The program as its user meets it.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -64,6 +65,59 @@ fn all_modes_agree_when_there_is_something_to_share() {
         let arguments = format!("10^8 --from 60000000 --mode {mode}");
         assert_eq!(answer(&arguments), "2199340\n", "{mode}");
     }
+}
+
+/// From https://oeis.org/A006880, as those up to 10^10 in src/sieve.rs.
+#[test]
+#[ignore = "ten seconds, and many minutes unoptimised: cargo test -rp prime-finder -- --ignored"]
+fn the_count_below_10_to_the_11_is_the_known_one() {
+    assert_eq!(answer("1e11 --mode sequential"), "4118054813\n");
+}
+
+#[test]
+#[ignore = "minutes, and hours unoptimised: cargo test -rp prime-finder -- --ignored"]
+fn the_count_below_10_to_the_12_is_the_known_one() {
+    assert_eq!(answer("1e12 --mode threads"), "37607912018\n");
+}
+
+/// Whoever has one CPU waits longer and reads the same.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_one_cpu_the_results_are_the_same() -> Result {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .ok_or("no list of CPUs")?;
+    // As in "0-3,8".
+    let first = allowed.trim().split(['-', ',']).next().unwrap_or("0");
+    if let Err(error) = Command::new("taskset").arg("--version").output() {
+        println!("not tested: there is no taskset: {error}");
+        return Ok(());
+    }
+    for mode in MODES {
+        for what in [
+            "1e7",
+            "5e6 --list",
+            "1e5 --algorithm trial",
+            "3e4 --algorithm trial --list",
+        ] {
+            let arguments = format!("{what} --mode {mode}");
+            let mut program = Command::new("taskset");
+            program.args(["-c", first, env!("CARGO_BIN_EXE_prime-finder")]);
+            program.args(arguments.split(' ')).stdin(Stdio::null());
+            let output = program.output()?;
+            assert!(
+                output.status.success() && output.stderr.is_empty(),
+                "{arguments}: {output:?}"
+            );
+            assert!(
+                output.stdout == answer(&arguments).as_bytes(),
+                "{arguments}"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -259,6 +313,110 @@ fn json_has_the_documented_keys() -> Result {
         answer("8 --list --json"),
         "{\"prime\":2}\n{\"prime\":3}\n{\"prime\":5}\n{\"prime\":7}\n"
     );
+    Ok(())
+}
+
+/// The keys as paths, such as `comparisons.modes.seconds`.
+fn keys(value: &serde_json::Value, prefix: &str, found: &mut BTreeSet<String>) {
+    if let Some(object) = value.as_object() {
+        for (key, value) in object {
+            found.insert(format!("{prefix}{key}"));
+            keys(value, &format!("{prefix}{key}."), found);
+        }
+    }
+    for value in value.as_array().into_iter().flatten() {
+        keys(value, prefix, found);
+    }
+}
+
+/// The same as the help has them, where it reads `comparisons: [{algorithm, modes: [{…}]}]`.
+fn documented_keys(kind: &str) -> BTreeSet<String> {
+    let help = answer("--help");
+    let (_, section) = help.split_once("JSON keys:\n").expect("a section on keys");
+    let (section, _) = section.split_once("\n\n").expect("a section after it");
+    let mut text = String::new();
+    let mut is_ours = false;
+    for line in section.lines() {
+        let line = &line[2..];
+        if !line.starts_with(' ') {
+            is_ours = line.split(' ').next() == Some(kind);
+        }
+        if is_ours {
+            text += &line[13..];
+        }
+    }
+    let (mut found, mut around) = (BTreeSet::new(), Vec::new());
+    let mut last = String::new();
+    for part in text.split_inclusive([' ', ',', '{', '}']) {
+        let word = part.trim_matches(|c: char| !c.is_alphabetic());
+        if !word.is_empty() {
+            last = around
+                .iter()
+                .map(|key: &String| format!("{key}."))
+                .collect();
+            last += word;
+            found.insert(last.clone());
+            last = word.into();
+        }
+        if part.ends_with('{') {
+            around.push(last.clone());
+        } else if part.ends_with('}') {
+            around.pop();
+        }
+    }
+    found
+}
+
+#[test]
+fn json_has_all_the_keys_that_the_help_names_and_no_others() -> Result {
+    let [count, list, compare] = ["count", "list", "compare"].map(documented_keys);
+    let check = |documented: &BTreeSet<String>, line: &str| -> Result {
+        let mut emitted = BTreeSet::new();
+        keys(&serde_json::from_str(line)?, "", &mut emitted);
+        assert_eq!(emitted, *documented, "{line}");
+        Ok(())
+    };
+    for mode in MODES {
+        for algorithm in ["sieve", "trial"] {
+            let options = format!("1e4 --from 100 --json --algorithm {algorithm} --mode {mode}");
+            check(&count, &answer(&options))?;
+            let lines = answer(&format!("{options} --list"));
+            assert_eq!(lines.lines().count(), 1229 - 25);
+            for line in lines.lines() {
+                check(&list, line)?;
+            }
+        }
+    }
+    check(&compare, &answer("1e4 --json"))?;
+    check(&compare, &answer("--json --mode compare --algorithm trial"))
+}
+
+#[test]
+fn an_output_file_gets_counts_and_comparisons_as_well() -> Result {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("answer.txt");
+    let written = |arguments: &str| -> std::result::Result<String, Box<dyn Error>> {
+        let output = program(arguments).arg("--output").arg(&file).output()?;
+        assert!(
+            output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+            "{arguments}: {output:?}"
+        );
+        assert_eq!(entries(folder.path())?, ["answer.txt"]);
+        Ok(fs::read_to_string(&file)?)
+    };
+    for mode in MODES {
+        assert_eq!(written(&format!("1e5 --mode {mode}"))?, "9592\n");
+        let object = written(&format!("1e5 --json --mode {mode}"))?;
+        assert!(object.contains("\"count\":9592,"), "{object}");
+    }
+    let table = written("1e4")?;
+    assert!(
+        table.contains("Sieve below 10,000: 1,229 primes"),
+        "{table}"
+    );
+    assert!(table.contains("\nok: equal answers"), "{table}");
+    let object: serde_json::Value = serde_json::from_str(&written("1e4 --json")?)?;
+    assert_eq!(object["comparisons"][0]["count"], 1229);
     Ok(())
 }
 
