@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,6 +111,23 @@ fn end(mut child: Child) -> Result<Output> {
     })
 }
 
+/// Killed at the latest when its test ends, also by a failed assertion.
+struct Owned(Child);
+
+impl Owned {
+    fn end(&mut self) -> Result<Option<i32>> {
+        let status = wait_for("the program's end", || self.0.try_wait().transpose())?;
+        Ok(status.code())
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn read_in_thread(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -189,13 +207,17 @@ fn on_a_terminal_a_long_run_shows_its_progress_and_tidies_up_after_it() -> Resul
                 eprintln!("not tested: there is no script here");
                 return Ok(());
             }
-            child => child?,
+            child => Owned(child?),
         };
-        let mut terminal = BufReader::new(child.stdout.take().ok_or("a pipe")?);
-        let mut first = Vec::new();
-        while !first.ends_with(b"\x1b[K") {
-            assert!(terminal.read_until(b'K', &mut first)? > 0, "no progress");
-        }
+        let mut terminal = BufReader::new(child.0.stdout.take().ok_or("a pipe")?);
+        let (seen, first) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut first = Vec::new();
+            while !first.ends_with(b"\x1b[K") && terminal.read_until(b'K', &mut first)? > 0 {}
+            let _ = seen.send(first);
+            std::io::read_to_string(terminal)
+        });
+        let first = first.recv_timeout(BOUND)?;
         let first = String::from_utf8(first)?;
         let name = mode.split(' ').next().unwrap_or_default();
         assert!(
@@ -204,13 +226,13 @@ fn on_a_terminal_a_long_run_shows_its_progress_and_tidies_up_after_it() -> Resul
         );
         assert!(first.contains(" of 1,000,000,000, "), "{first}");
         assert!(first.ends_with(" s left \x1b[K"), "{first}");
-        let [finder] = children(child.id())[..] else {
+        let [finder] = children(child.0.id())[..] else {
             return Err("script has one child".into());
         };
         send("-INT", finder)?;
-        let mut rest = String::new();
-        terminal.read_to_string(&mut rest)?;
-        assert_eq!(end(child)?.status.code(), Some(130), "{rest}");
+        let code = child.end()?;
+        let rest = reader.join().expect("reading does not panic")?;
+        assert_eq!(code, Some(130), "{rest}");
         let (_, summary) = rest
             .rsplit_once("\r\x1b[K")
             .ok_or("the line is still there")?;
@@ -412,11 +434,11 @@ fn a_file_that_does_not_fit_leaves_the_old_one_and_nothing_else() -> Result {
 fn what_a_killed_run_left_is_removed_by_the_next_but_not_what_a_living_one_writes() -> Result {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("primes.txt");
-    let begin = || -> Result<Child> {
-        let child = program("1e13 --list --output").arg(&file).spawn()?;
+    let begin = || -> Result<Owned> {
+        let child = Owned(program("1e13 --list --output").arg(&file).spawn()?);
         let own = folder
             .path()
-            .join(format!(".primes.txt.{}.unfinished", child.id()));
+            .join(format!(".primes.txt.{}.unfinished", child.0.id()));
         wait_for("the unfinished file", || {
             fs::metadata(&own).ok().filter(|data| data.len() > 0)
         });
@@ -430,19 +452,19 @@ fn what_a_killed_run_left_is_removed_by_the_next_but_not_what_a_living_one_write
         names.sort();
         Ok(names)
     };
-    let (mut killed, living) = (begin()?, begin()?);
-    killed.kill()?;
-    killed.wait()?;
+    let (mut killed, mut living) = (begin()?, begin()?);
+    killed.0.kill()?;
+    killed.end()?;
     fs::write(folder.path().join(".primes.txt.mine.unfinished"), "")?;
     assert_eq!(names()?.len(), 3);
 
     let output = end(program("100 --list --output").arg(&file).spawn()?)?;
     assert!(output.status.success(), "{output:?}");
-    let unfinished = format!(".primes.txt.{}.unfinished", living.id());
+    let unfinished = format!(".primes.txt.{}.unfinished", living.0.id());
     let expected = [&unfinished, ".primes.txt.mine.unfinished", "primes.txt"];
     assert_eq!(names()?, expected);
-    send("-INT", living.id())?;
-    assert_eq!(end(living)?.status.code(), Some(130));
+    send("-INT", living.0.id())?;
+    assert_eq!(living.end()?, Some(130));
     assert_eq!(names()?, expected[1..]);
     Ok(())
 }
