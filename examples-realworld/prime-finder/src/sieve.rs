@@ -160,6 +160,8 @@ type Striker = (u32, u32);
 /// The sieve of one thread. It goes through a range segment by segment.
 pub struct Sieve<'a> {
     tables: &'a Tables,
+    /// The length of a segment.
+    blocks: usize,
     bytes: Vec<u8>,
     /// The byte number of the segment's first byte, counted from zero.
     base: u64,
@@ -207,9 +209,14 @@ macro_rules! for_each_class {
 
 impl<'a> Sieve<'a> {
     pub fn new(tables: &'a Tables) -> Sieve<'a> {
+        Sieve::with_blocks(tables, tables.blocks)
+    }
+
+    fn with_blocks(tables: &'a Tables, blocks: usize) -> Sieve<'a> {
         Sieve {
             tables,
-            bytes: vec![0; MEDIUM + tables.blocks * BLOCK + MEDIUM],
+            blocks,
+            bytes: vec![0; MEDIUM + blocks * BLOCK + MEDIUM],
             base: 0,
             active: 0,
             small: from_fn(|_| Vec::new()),
@@ -245,7 +252,7 @@ impl<'a> Sieve<'a> {
             self.restart(range.start / 30);
         }
         while self.base < end {
-            let left = (end - self.base).min((self.tables.blocks * BLOCK) as u64) as usize;
+            let left = (end - self.base).min((self.blocks * BLOCK) as u64) as usize;
             let blocks = left.div_ceil(BLOCK);
             if self.strike_segment(stop, blocks).is_break() {
                 // Half a segment is struck: whoever goes on from here begins it again.
@@ -326,8 +333,9 @@ impl<'a> Sieve<'a> {
     /// Strikes with primes that are too many to be kept, found by another sieve.
     fn strike_unkept(&mut self, stop: fn() -> bool, size: usize, end: u64) -> ControlFlow<()> {
         let (base, segment) = (self.base, &mut self.bytes[MEDIUM..][..size]);
-        let mut larger = Sieve::new(self.tables);
-        larger.run_until(stop, LARGEST_KEPT + 1..end.isqrt() + 1, |primes| {
+        let range = LARGEST_KEPT + 1..end.isqrt() + 1;
+        let mut larger = Sieve::with_blocks(self.tables, blocks(range.end));
+        larger.run_until(stop, range, |primes| {
             for prime in primes.primes() {
                 let (mut at, mut i) = first_multiple(prime, base);
                 while at < size as u64 {
