@@ -45,7 +45,7 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, CommandFactory, Parser, ValueEnum};
 
 use files::Job;
-use report::{Progress, Report};
+use report::{Progress, Report, Shown};
 use shared::Shared;
 use work::Outcome;
 
@@ -136,7 +136,7 @@ fn main() -> ExitCode {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return ExitCode::SUCCESS;
         }
-        let _ = writeln!(io::stderr(), "error: {error}");
+        let _ = writeln!(io::stderr(), "error: {}", Shown(&error.to_string()));
         ExitCode::FAILURE
     })
 }

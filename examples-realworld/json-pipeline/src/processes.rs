@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::files::Job;
+use crate::report::Shown;
 use crate::scan::Scanner;
 use crate::shared::Shared;
 use crate::signals;
@@ -224,10 +225,8 @@ fn remote<'a>(
             death = format!("worker-{number} (process {pid}) died: {status} ({error})");
             if attempt < ATTEMPTS {
                 let file = job.input.display();
-                let _ = writeln!(
-                    io::stderr(),
-                    "note: {file}: {death}; another one tries again"
-                );
+                let note = format!("note: {file}: {death}; another one tries again");
+                let _ = writeln!(io::stderr(), "{}", Shown(&note));
             }
         }
         Outcome::failed(format!("{death}; tried {ATTEMPTS} times"))

@@ -1,5 +1,6 @@
 //! What the user sees: a line per failure, a progress line on a terminal, and the summary.
 
+use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -158,7 +159,7 @@ impl<'a> Report<'a> {
             let mut err = io::stderr().lock();
             let more = not_done as usize - self.not_done_names.len();
             for name in &self.not_done_names {
-                let _ = writeln!(err, "not done: {name}");
+                let _ = writeln!(err, "not done: {}", Shown(name));
             }
             if more > 0 {
                 let _ = writeln!(err, "not done: {more} more");
@@ -173,6 +174,21 @@ impl<'a> Report<'a> {
             );
         }
         Ok(failed > 0)
+    }
+}
+
+/// A line with names from elsewhere: what would begin another line, steer the terminal or turn the
+/// direction of writing is not passed on.
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let steers = |c: char| {
+            c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        let mut parts = self.0.split(steers);
+        f.write_str(parts.next().unwrap_or_default())?;
+        parts.try_for_each(|part| write!(f, "\u{fffd}{part}"))
     }
 }
 
@@ -216,7 +232,7 @@ impl Progress {
         } else {
             ""
         };
-        let _ = writeln!(io::stderr(), "{clear}{line}");
+        let _ = writeln!(io::stderr(), "{clear}{}", Shown(line));
     }
 }
 

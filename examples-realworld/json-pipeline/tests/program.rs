@@ -469,6 +469,7 @@ fn only_the_exact_private_value_makes_a_worker() {
 #[cfg(unix)]
 mod unix {
     use super::*;
+    use std::ffi::OsString;
     use std::io::{BufRead, BufReader, Read};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::process::CommandExt;
@@ -543,6 +544,67 @@ mod unix {
                 "{output:?}"
             );
         }
+    }
+
+    /// A name may hold a line break, escape sequences, and marks that turn the direction of writing.
+    #[test]
+    fn no_file_name_steers_the_terminal_or_begins_a_line() {
+        use std::os::unix::ffi::OsStringExt;
+        let folder = tree(&[]);
+        let names = [
+            b"a\xfe\n.json".to_vec(),
+            b"b\x1b[31m\xc2\x9bc.json".to_vec(),
+            "c\u{202e}\u{2066}\u{2028}.json".into(),
+        ];
+        for name in &names {
+            let path = folder.path().join(OsString::from_vec(name.clone()));
+            fs::write(path, "[1").expect("a file");
+        }
+        let shown = ["a\u{fffd}\u{fffd}.json", "b\u{fffd}[31m\u{fffd}c.json"];
+        let shown = [shown[0], shown[1], "c\u{fffd}\u{fffd}\u{fffd}.json"];
+        for mode in MODES {
+            let output = program()
+                .current_dir(folder.path())
+                .args([".", "--dry-run", "--mode", mode])
+                .output()
+                .expect("it starts");
+            let messages = stderr(&output);
+            for name in shown {
+                let line = format!("failed: ./{name}:1:3: ");
+                assert!(
+                    messages.lines().any(|it| it.starts_with(&line)),
+                    "{messages:?}"
+                );
+            }
+            // The fourth one tells the time.
+            assert_eq!(messages.lines().count(), 4, "{messages:?}");
+            assert!(!messages.contains('\x1b'), "{messages:?}");
+        }
+
+        // A name in the other messages: what is not there, what is not done.
+        let output = run(&[&folder.path().join("\x1b[31m\n"), &"--dry-run"]);
+        let message = stderr(&output);
+        assert!(message.contains("\u{fffd}[31m\u{fffd}"), "{message:?}");
+        assert_eq!(message.lines().count(), 1, "{message:?}");
+        let fifo = folder.path().join("d\x1b\n.json");
+        let made = Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.expect("mkfifo starts").success());
+        let child = program()
+            .arg(&fifo)
+            .args(["--dry-run", "--mode", "processes"])
+            .spawn()
+            .expect("it starts");
+        wait_for("handler", || {
+            (caught(child.id()) & 1 << 1 != 0).then_some(())
+        });
+        signal(child.id(), "INT");
+        let output = ended(child);
+        let messages = stderr(&output);
+        assert!(
+            messages.contains("d\u{fffd}\u{fffd}.json\n"),
+            "{messages:?}"
+        );
+        assert!(!messages.contains('\x1b'), "{messages:?}");
     }
 
     /// Root may read and write everything, so it becomes nobody.
