@@ -127,17 +127,29 @@ fn main() -> ExitCode {
     if let Some(code) = processes::worker_main() {
         return code;
     }
-    let options = Options::parse();
-    let ended = match &options.input {
+    let ended = options().and_then(|options| match &options.input {
         Some(input) => pipeline(input.clone(), &options),
         None => demo::run().map(|()| ExitCode::SUCCESS),
-    };
+    });
     ended.unwrap_or_else(|error| {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return ExitCode::SUCCESS;
         }
         let _ = writeln!(io::stderr(), "error: {}", Shown(&error.to_string()));
         ExitCode::FAILURE
+    })
+}
+
+/// Help and version go through our own output, so that a full disk is an error there, too.
+fn options() -> io::Result<Options> {
+    Options::try_parse().or_else(|error| {
+        if error.use_stderr() {
+            error.exit();
+        }
+        let mut out = io::stdout().lock();
+        write!(out, "{error}")?;
+        out.flush()?;
+        std::process::exit(0)
     })
 }
 

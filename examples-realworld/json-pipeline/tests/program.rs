@@ -422,6 +422,8 @@ fn a_closed_pipe_ends_it_quietly() {
     for arguments in [
         &["in", "--dry-run"][..],
         &["in", "--dry-run", "--json"],
+        &["--help"],
+        &["--version"],
         &[],
     ] {
         let mut child = program()
@@ -548,6 +550,7 @@ mod unix {
 
     /// A name may hold a line break, escape sequences, and marks that turn the direction of writing.
     #[test]
+    #[cfg(target_os = "linux")]
     fn no_file_name_steers_the_terminal_or_begins_a_line() {
         use std::os::unix::ffi::OsStringExt;
         let folder = tree(&[]);
@@ -707,6 +710,9 @@ mod unix {
         for arguments in [
             &["in", "--dry-run"][..],
             &["in", "--dry-run", "--json"],
+            &["--help"],
+            &["-h"],
+            &["--version"],
             &[],
         ] {
             let full = fs::OpenOptions::new()
