@@ -126,8 +126,9 @@ fn result_path(folder: &Path, inside: &Path) -> PathBuf {
 }
 
 fn is_json(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let end = name.last_chunk::<5>();
+    end.is_some_and(|end| end.eq_ignore_ascii_case(b".json"))
 }
 
 /// A result of an earlier run, whatever folder it went to. A name alone does not make one: a
@@ -276,16 +277,8 @@ mod tests {
 
     #[test]
     fn json_is_json_in_upper_and_lower_case() {
-        let yes = ["a.json", "a.JSON", "a.Json", "a.b.jSoN", "ä.json"];
-        let no = [
-            "json",
-            ".json",
-            "a.json5",
-            "a.jsonl",
-            "a.json.bak",
-            "a",
-            "ajson",
-        ];
+        let yes = ["a.json", "a.JSON", "a.Json", "a.b.jSoN", "ä.json", ".json"];
+        let no = ["json", "a.json5", "a.jsonl", "a.json.bak", "a", "ajson"];
         assert!(yes.iter().all(|name| is_json(Path::new(name))));
         assert!(!no.iter().any(|name| is_json(Path::new(name))));
     }

@@ -77,9 +77,9 @@ struct Options {
     #[arg(group = "destination")]
     output: Option<PathBuf>,
 
-    /// How many workers [default: as many as there are processors for this program]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
-    workers: Option<u16>,
+    /// How many workers, 1 to 512 [default: as many as there are processors for this program]
+    #[arg(long, value_name = "N", value_parser = worker_count, allow_negative_numbers = true)]
+    workers: Option<usize>,
 
     /// Who does the work
     #[arg(long, value_enum, default_value = "threads")]
@@ -153,6 +153,11 @@ fn options() -> io::Result<Options> {
     })
 }
 
+fn worker_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=512).contains(count));
+    count.ok_or_else(|| "must be a whole number from 1 to 512".into())
+}
+
 fn pipeline(input: PathBuf, options: &Options) -> io::Result<ExitCode> {
     let workers = workers(options);
     let shared = Shared {
@@ -218,7 +223,7 @@ fn workers(options: &Options) -> usize {
                 .error(ErrorKind::ArgumentConflict, message)
                 .exit()
         }
-        (_, Some(workers)) => workers.into(),
+        (_, Some(workers)) => workers,
         (_, None) => available_parallelism().map_or(1, usize::from),
     }
 }

@@ -182,6 +182,23 @@ fn upper_case_json_is_not_skipped() {
     );
 }
 
+/// To `Path::extension` and to Python's `suffix` the name `.json` has no end.
+#[test]
+fn hidden_files_are_taken_even_if_the_end_is_the_whole_name() {
+    let folder = tree(&[("in/.json", "[1]"), ("in/.h.json", "[1]"), ("in/json", "[")]);
+    let out = folder.path().join("out");
+    for _ in 0..2 {
+        let output = run(&[&folder.path().join("in"), &out]);
+        assert_eq!(
+            stdout(&output),
+            "2 files: 2 processed, 0 failed; 2 records, 6 bytes\n"
+        );
+    }
+    let results = files(&out);
+    let names: Vec<_> = results.keys().collect();
+    assert_eq!(names, ["processed_.h.json", "processed_.json"]);
+}
+
 /// Python: the second run processed the results of the first.
 #[test]
 fn its_own_output_is_never_processed_again() {
@@ -379,6 +396,18 @@ fn wrong_usage_is_exit_code_2() {
             stderr(&output).contains("--help"),
             "{arguments:?} {output:?}"
         );
+    }
+}
+
+#[test]
+fn a_wrong_number_of_workers_is_told_what_is_allowed() {
+    for number in ["0", "513", "-1", "1e2", "2.5", "", "99999999999999999999"] {
+        let output = run(&[&"in", &"--dry-run", &"--workers", &number]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let message = format!(
+            "invalid value '{number}' for '--workers <N>': must be a whole number from 1 to 512"
+        );
+        assert!(stderr(&output).contains(&message), "{output:?}");
     }
 }
 
