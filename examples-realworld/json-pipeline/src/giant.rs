@@ -46,8 +46,12 @@ fn scan_in_parts(
     shared: &Shared,
 ) -> Result<Count, ScanError> {
     if parts > 1 {
-        let cuts = cuts(&mut file, parts).map_err(ScanError::Read)?;
-        if let Some(count) = join_parts(scanner, path, &cuts, shared) {
+        let mut cuts = cuts(&mut file, parts).map_err(ScanError::Read)?;
+        // Another giant may have been quicker to take them.
+        cuts.truncate(shared.take_idle(cuts.len()));
+        let joined = join_parts(scanner, path, &cuts, shared);
+        shared.idle.fetch_add(cuts.len(), Ordering::Relaxed);
+        if let Some(count) = joined {
             return Ok(count);
         }
         file.rewind().map_err(ScanError::Read)?;
@@ -318,9 +322,11 @@ mod tests {
             let whole = format!("{:?}", scanner.scan(text.as_bytes()));
             for parts in 1..=5 {
                 let shared = Shared::default();
+                shared.idle.store(3, Ordering::Relaxed);
                 let open = file.reopen().unwrap();
                 let found = scan_in_parts(&mut scanner, open, file.path(), parts, &shared);
                 assert_eq!(format!("{found:?}"), whole, "{parts} parts");
+                assert_eq!(shared.idle.into_inner(), 3, "helpers are given back");
             }
         }
     }

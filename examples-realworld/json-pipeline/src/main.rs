@@ -193,7 +193,8 @@ fn pipeline(input: PathBuf, options: &Options) -> io::Result<ExitCode> {
         },
     );
     drop(progress);
-    let failed = report.finish(begin.elapsed(), options.mode.name(), workers)?;
+    let used = workers - shared.least_idle.load(Ordering::Relaxed);
+    let failed = report.finish(begin.elapsed(), options.mode.name(), used)?;
     Ok(match signals::received() {
         None => ExitCode::from(u8::from(failed)),
         Some(signal) => ExitCode::from(signal.exit_code),

@@ -65,9 +65,9 @@ pub fn run<W>(
             Outcome::failed("the program panicked over this file; its message is on stderr")
         })
     };
-    shared
-        .idle
-        .store(workers.saturating_sub(jobs.len()), Ordering::Relaxed);
+    let idle = workers.saturating_sub(jobs.len());
+    shared.idle.store(idle, Ordering::Relaxed);
+    shared.least_idle.store(idle, Ordering::Relaxed);
     let workers = workers.min(jobs.len());
     if workers <= 1 {
         let mut work = start(1);

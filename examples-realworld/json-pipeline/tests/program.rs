@@ -377,6 +377,35 @@ fn json_is_one_object_per_line() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// Those who found no work are not counted, and without a file there is none.
+#[test]
+fn the_workers_told_are_those_that_had_work() {
+    let folder = tree(&[("in/a.json", "[1]"), ("in/sub/b.json", "[1]")]);
+    fs::create_dir(folder.path().join("in/none")).expect("a folder");
+    for mode in ["threads", "processes"] {
+        for (input, asked, used) in [
+            ("in/a.json", "512", 1),
+            ("in", "512", 2),
+            ("in", "1", 1),
+            ("in/none", "4", 0),
+        ] {
+            let input = folder.path().join(input);
+            let run = |more: &[&str]| {
+                let mut program = program();
+                program.arg(&input).args(["--dry-run", "--mode", mode]);
+                program.args(["--workers", asked]).args(more);
+                program.output().expect("it starts")
+            };
+            let output = stdout(&run(&["--json"]));
+            let summary: Value =
+                serde_json::from_str(output.lines().last().expect("a line")).expect("JSON");
+            assert_eq!(summary["summary"]["workers"], used, "{summary}");
+            let line = format!(" MB/s, {mode}, workers: {used}\n");
+            assert!(stderr(&run(&[])).ends_with(&line), "{line}");
+        }
+    }
+}
+
 #[test]
 fn wrong_usage_is_exit_code_2() {
     let wrong: [&[&str]; 8] = [
