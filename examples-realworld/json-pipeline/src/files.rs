@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
@@ -210,6 +213,21 @@ fn folder_ignores_case(folder: &Path) -> bool {
     })
 }
 
+/// Read-locked while a temporary file lies in an output folder.
+static WRITING: RwLock<()> = RwLock::new(());
+
+/// For the end of the process in the midst of work: waits, but not long, until no temporary file
+/// is left, and lets none begin.
+pub fn end_writing() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(500) {
+        if let Ok(lock) = WRITING.try_write() {
+            return std::mem::forget(lock);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Writes a result so that a reader sees the old file or the new one, never half of it: it is
 /// written beside its place under another name and then moved there. On an error nothing is left.
 ///
@@ -217,6 +235,7 @@ fn folder_ignores_case(folder: &Path) -> bool {
 /// moved, and waiting for the disk made 1,250 small files take 7 to 9 times as long when measured.
 /// A result can be made again, so that is the user's choice: `sync`.
 pub fn write_result(path: &Path, result: &ResultFile, sync: bool) -> io::Result<()> {
+    let _writing = WRITING.read();
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".json-pipeline-").suffix(".tmp");

@@ -65,7 +65,8 @@ use work::Outcome;
 /// grow with the files: a few hundred KiB per worker.
 ///
 /// Exit code: 0 all done, 1 a file failed, 2 wrong usage, 130 or 143 stopped by Ctrl-C or SIGTERM.
-/// A stop lets no half result behind and says what was not done; a second one ends at once.
+/// A stop leaves no half result behind and says what was not done; a second one ends at once. A run
+/// that is killed may leave files .json-pipeline-*.tmp in OUTPUT: unfinished results, to be removed.
 #[derive(Parser)]
 #[command(version, group = ArgGroup::new("destination").multiple(true))]
 struct Options {
@@ -165,7 +166,10 @@ fn pipeline(input: PathBuf, options: &Options) -> io::Result<ExitCode> {
         ..Shared::default()
     };
     let stop = shared.stop.clone();
-    signals::listen(move |_| stop.store(true, Ordering::Relaxed), || ())?;
+    signals::listen(
+        move |_| stop.store(true, Ordering::Relaxed),
+        files::end_writing,
+    )?;
     let begin = Instant::now();
     let plan = files::plan(&input, options.output.as_deref(), options.dry_run)?;
 

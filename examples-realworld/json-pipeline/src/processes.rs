@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::files::Job;
+use crate::files::{self, Job};
 use crate::report::Shown;
 use crate::scan::Scanner;
 use crate::shared::Shared;
@@ -96,6 +96,8 @@ pub fn worker_main() -> Option<ExitCode> {
     }
     Some(match signals::leave_to_parent().and_then(|()| serve()) {
         Ok(()) => ExitCode::SUCCESS,
+        // The parent ended at once, and nobody waits for an answer.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "worker {}: {error}", std::process::id());
             ExitCode::FAILURE
@@ -129,6 +131,7 @@ fn serve() -> io::Result<()> {
         drop(requests);
         // A read that hangs, from a pipe or a lost network drive, must not keep the worker alive.
         thread::sleep(PATIENCE);
+        files::end_writing();
         std::process::exit(1);
     };
     thread::Builder::new()

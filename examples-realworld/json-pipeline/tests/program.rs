@@ -535,6 +535,7 @@ mod unix {
     use std::os::unix::process::CommandExt;
     use std::path::PathBuf;
     use std::process::Child;
+    use std::sync::mpsc;
     use std::time::{Duration, Instant};
 
     fn signal(pid: u32, name: &str) {
@@ -544,17 +545,17 @@ mod unix {
         assert!(sent.expect("kill starts").success());
     }
 
-    /// Ends within a bound that only a hang exceeds.
-    fn ended(mut child: Child) -> Output {
-        let begin = Instant::now();
-        while child.try_wait().expect("it can be waited for").is_none() {
-            if begin.elapsed() > Duration::from_secs(30) {
-                let _ = child.kill();
-                panic!("it hangs: {:?}", child.wait_with_output());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.wait_with_output().expect("its output")
+    /// Ends, with all who hold its output, within a bound that only a hang exceeds.
+    fn ended(child: Child) -> Output {
+        let pid = child.id();
+        let (sender, output) = mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = output.recv_timeout(Duration::from_secs(30));
+        let output = output.unwrap_or_else(|_| {
+            signal(pid, "KILL");
+            panic!("it hangs, or a worker of it")
+        });
+        output.expect("its output")
     }
 
     /// Waits for something that will be so soon.
@@ -852,21 +853,100 @@ mod unix {
         }
     }
 
+    /// Nobody ever writes into the pipe. The exit code tells which signal ended it.
     #[test]
     fn a_second_signal_ends_it_at_once() {
+        for mode in MODES {
+            let folder = tree(&[]);
+            let (path, out) = (pipe(folder.path()), folder.path().join("out"));
+            let child = program()
+                .arg(&path)
+                .arg(&out)
+                .args(["--mode", mode])
+                .spawn()
+                .expect("it starts");
+            let (sender, opened) = mpsc::channel();
+            std::thread::spawn(move || sender.send(fs::OpenOptions::new().write(true).open(path)));
+            let writer = opened.recv_timeout(Duration::from_secs(30));
+            let writer = writer.expect("a reader within 30 s").expect("a pipe");
+            let workers = children(child.id());
+            signal(child.id(), "INT");
+            signal(child.id(), "TERM");
+            let code = ended(child).status.code();
+            // A worker process that hangs is given up soon after the first one, too.
+            let given_up = mode == "processes" && code == Some(130);
+            assert!(code == Some(143) || given_up, "{mode} {code:?}");
+            for worker in workers {
+                wait_for("end of the worker", || (!alive(worker)).then_some(()));
+            }
+            assert_eq!(files(&out).len(), 0, "{mode}");
+            drop(writer);
+        }
+    }
+
+    /// The program is busy with writing results, and its own end waits for a reader of its output:
+    /// only the second signal can end it. Both come at once, in the midst of some result.
+    #[test]
+    fn a_second_signal_leaves_no_worker_and_no_part_of_a_result() {
         let folder = tree(&[]);
-        let child = program()
-            .arg(pipe(folder.path()))
-            .arg("--dry-run")
-            .spawn()
-            .expect("it starts");
-        // Nobody will ever write into the pipe. Only the second signal can end this.
-        let pid = child.id();
-        wait_for("handler", || (caught(pid) & 1 << 1 != 0).then_some(()));
-        signal(pid, "INT");
-        std::thread::sleep(Duration::from_millis(100));
-        signal(pid, "INT");
-        assert_eq!(ended(child).status.code(), Some(130));
+        for number in 0..2000 {
+            write(&folder.path().join(format!("in/{number}.json")), "[1]");
+        }
+        for (mode, round) in (0..8).flat_map(|round| [("threads", round), ("processes", round)]) {
+            let out = folder.path().join(format!("{mode}-{round}"));
+            let mut child = program()
+                .arg(folder.path().join("in"))
+                .arg(&out)
+                .args(["--json", "--workers", "2", "--mode", mode])
+                .spawn()
+                .expect("it starts");
+            let mut lines = BufReader::with_capacity(64, child.stdout.take().expect("a pipe"));
+            let mut first = String::new();
+            lines.read_line(&mut first).expect("the first file is done");
+            let pid = child.id();
+            let workers = children(pid);
+            let both = format!("kill -INT {pid}; kill -TERM {pid}");
+            let sent = Command::new("sh").args(["-c", &both]).status();
+            assert!(sent.expect("sh starts").success());
+            let output = ended(child);
+            assert_eq!(output.status.code(), Some(143), "{mode} {output:?}");
+            assert_eq!(stderr(&output), "", "{mode}");
+            for worker in workers {
+                wait_for("end of the worker", || (!alive(worker)).then_some(()));
+            }
+            let results = files(&out);
+            assert!((1..2000).contains(&results.len()), "{}", results.len());
+            for (name, text) in results {
+                let whole = serde_json::from_str::<Value>(&text).is_ok();
+                assert!(whole && name.starts_with("processed_"), "{name}: {text}");
+            }
+        }
+    }
+
+    /// Known on Linux only, and elsewhere none.
+    fn children(parent: u32) -> Vec<u32> {
+        let mut pids = Vec::new();
+        for task in fs::read_dir(format!("/proc/{parent}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            pids.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+        pids
+    }
+
+    fn alive(pid: u32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // A zombie has ended; nobody has asked for it yet.
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim().is_empty() && !rest.starts_with(" Z"))
     }
 
     /// The signals that a process handles, as a mask.
@@ -905,14 +985,6 @@ mod unix {
                 };
                 pids.find(|pid| Some(*pid) != not && at_work(*pid))
             })
-        }
-
-        fn alive(pid: u32) -> bool {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // A zombie has ended; nobody has asked for it yet.
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| !rest.trim().is_empty() && !rest.starts_with(" Z"))
         }
 
         fn start(folder: &TempDir) -> (PathBuf, Child) {
