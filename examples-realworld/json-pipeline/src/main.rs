@@ -96,10 +96,12 @@ struct Options {
 
     /// One JSON object per line on stdout, for each file as it ends
     ///
-    /// With "status" "processed": input, output (null with --dry-run), records, bytes, seconds.
-    /// "failed": input, error, and line and column or null. "not done": input. The last line has
-    /// the one key "summary": files, processed, failed, not_done, own_results (seen and left
-    /// alone), records, bytes, seconds, mode, workers.
+    /// The key "status" and others that depend on it, the last line with only the key "summary":
+    ///   processed: input, output (null with --dry-run), records, bytes, seconds
+    ///   failed:    input, error, line, column (null where no place is known)
+    ///   not done:  input
+    ///   summary:   files, processed, failed, not_done, own_results (seen and left alone),
+    ///              records, bytes, seconds, mode, workers (that had work)
     #[arg(long, requires = "input", verbatim_doc_comment)]
     json: bool,
 }

@@ -586,6 +586,155 @@ mod unix {
         path
     }
 
+    /// The keys that `--help` names, for each status and for the summary.
+    fn documented() -> BTreeMap<String, Vec<String>> {
+        let help = stdout(&run(&[&"--help"]));
+        let lines = help
+            .lines()
+            .skip_while(|line| !line.contains("The key \"status\""));
+        let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut kind = String::new();
+        for line in lines.skip(1).take_while(|line| !line.trim().is_empty()) {
+            let names = line.split_once(':').map_or(line, |(begin, names)| {
+                kind = begin.trim().to_string();
+                names
+            });
+            let names = names
+                .split(',')
+                .map(|name| name.split('(').next().unwrap_or(name));
+            let names = names.map(|name| name.trim().to_string());
+            let names = names.filter(|name| !name.is_empty());
+            keys.entry(kind.clone()).or_default().extend(names);
+        }
+        keys.values_mut().for_each(|names| names.sort_unstable());
+        keys
+    }
+
+    #[test]
+    fn the_keys_of_json_are_those_that_the_help_names() {
+        let folder = tree(&[("in/a.json", "[1]"), ("in/b.json", "[1,]")]);
+        let done = run(&[&folder.path().join("in"), &"--dry-run", &"--json"]);
+        // A worker process that waits for ever, and is given up.
+        let child = program()
+            .arg(pipe(folder.path()))
+            .args(["--dry-run", "--json", "--mode", "processes"])
+            .spawn()
+            .expect("it starts");
+        let pid = child.id();
+        wait_for("handler", || (caught(pid) & 1 << 1 != 0).then_some(()));
+        signal(pid, "INT");
+        let stopped = ended(child);
+
+        let mut seen = BTreeMap::new();
+        for line in [stdout(&done), stdout(&stopped)].concat().lines() {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            let (kind, object) = match &line["status"] {
+                Value::String(status) => (status.as_str(), &line),
+                _ => ("summary", &line["summary"]),
+            };
+            let keys = object.as_object().expect("an object").keys();
+            let keys = keys.filter(|key| *key != "status").cloned();
+            let mut keys: Vec<_> = keys.collect();
+            keys.sort_unstable();
+            seen.insert(kind.to_string(), keys);
+        }
+        assert_eq!(seen, documented());
+    }
+
+    /// `script` gives the program a terminal.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_long_run_shows_its_progress_on_a_terminal_and_clears_it() {
+        let folder = tree(&[]);
+        let path = pipe(folder.path());
+        let command = format!(
+            "'{}' '{}' --dry-run",
+            env!("CARGO_BIN_EXE_json-pipeline"),
+            path.display()
+        );
+        let script = Command::new("script")
+            .args(["-qec", &command, "/dev/null"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut script) = script else {
+            eprintln!("not tested: there is no script here");
+            return;
+        };
+        // It lasts until its file is written, and that waits until progress is shown.
+        let mut output = BufReader::new(script.stdout.take().expect("a pipe"));
+        let mut shown = Vec::new();
+        while !String::from_utf8_lossy(&shown).contains(" MB/s") {
+            let mut byte = [0];
+            output.read_exact(&mut byte).expect("it is not over");
+            shown.extend(byte);
+        }
+        let shown = String::from_utf8(shown).expect("text");
+        assert_eq!(shown, "\r\x1b[K0 of 1 files, 0 MB, 0 MB/s");
+        fs::write(&path, "[1,]").expect("the program reads");
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).expect("text");
+        assert_eq!(script.wait().expect("it ends").code(), Some(1));
+        // Other lines begin where the progress line was.
+        let failure = format!("\r\x1b[Kfailed: {}:1:4: ", path.display());
+        assert!(rest.contains(&failure), "{rest:?}");
+        let summary = "1 files: 0 processed, 1 failed; 0 records, 0 bytes\r\n";
+        assert!(rest.contains(summary), "{rest:?}");
+        assert!(rest.ends_with(" MB/s, threads, workers: 1\r\n"), "{rest:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn on_one_processor_the_results_are_the_same() {
+        let folder = tree(&[
+            ("in/a.json", "[1, 2]"),
+            ("in/b.json", "[1,]"),
+            ("in/sub/c.json", "3"),
+        ]);
+        let without_times = |text: &str| {
+            let mut value: Value = serde_json::from_str(text).expect("JSON");
+            let object = value.as_object_mut().expect("an object");
+            object.remove("seconds");
+            object.remove("processed_at");
+            value.to_string()
+        };
+        let found = |command: &mut Command, out: &Path| {
+            command
+                .current_dir(folder.path())
+                .args(["in", "out", "--json"]);
+            let output = command.output().expect("it starts");
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let output = stdout(&output);
+            let lines = output.lines().filter(|line| !line.contains("summary"));
+            let mut lines: Vec<_> = lines.map(without_times).collect();
+            lines.sort_unstable();
+            let results = files(out).into_iter();
+            let results = results.map(|(name, text)| (name, without_times(&text)));
+            let results: BTreeMap<_, _> = results.collect();
+            assert_eq!((lines.len(), results.len()), (3, 2));
+            fs::remove_dir_all(out).expect("results");
+            (lines, results)
+        };
+        if Command::new("taskset").arg("-V").output().is_err() {
+            eprintln!("not tested: there is no taskset here");
+            return;
+        }
+        let out = folder.path().join("out");
+        let expected = found(program().args(["--workers", "4"]), &out);
+        for mode in MODES {
+            let mut command = Command::new("taskset");
+            command.args(["-c", "0", env!("CARGO_BIN_EXE_json-pipeline")]);
+            // Without --workers it is one for the one processor.
+            assert_eq!(found(command.args(["--mode", mode]), &out), expected);
+            if mode != "sequential" {
+                let mut command = Command::new("taskset");
+                command.args(["-c", "0", env!("CARGO_BIN_EXE_json-pipeline")]);
+                command.args(["--mode", mode, "--workers", "4"]);
+                assert_eq!(found(&mut command, &out), expected);
+            }
+        }
+    }
+
     #[test]
     fn links_are_not_followed_but_the_folders_themselves_may_be_links() {
         let folder = tree(&[("real/a.json", "[1]"), ("elsewhere.json", "[1]")]);
