@@ -648,7 +648,7 @@ mod unix {
         let folder = tree(&[]);
         let path = pipe(folder.path());
         let command = format!(
-            "'{}' '{}' --dry-run",
+            "timeout --foreground -s KILL 30 '{}' '{}' --dry-run",
             env!("CARGO_BIN_EXE_json-pipeline"),
             path.display()
         );
