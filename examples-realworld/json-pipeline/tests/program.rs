@@ -530,7 +530,7 @@ fn only_the_exact_private_value_makes_a_worker() {
 mod unix {
     use super::*;
     use std::ffi::OsString;
-    use std::io::{BufRead, BufReader, Read};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::process::CommandExt;
     use std::path::PathBuf;
@@ -732,6 +732,89 @@ mod unix {
                 command.args(["--mode", mode, "--workers", "4"]);
                 assert_eq!(found(&mut command, &out), expected);
             }
+        }
+    }
+
+    /// The peak of its memory in kB, and whether several threads worked on one file. A debug build
+    /// is stopped when it has read twice what it may keep, which is enough to tell.
+    #[cfg(target_os = "linux")]
+    fn peak_memory(file: &Path, workers: &str) -> (u64, bool, Output) {
+        let child = program()
+            .arg(file)
+            .args(["--dry-run", "--workers", workers])
+            .spawn()
+            .expect("it starts");
+        let proc = PathBuf::from(format!("/proc/{}", child.id()));
+        let field = |file: &str, name: &str| {
+            let text = fs::read_to_string(proc.join(file)).ok()?;
+            let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let (mut peak, mut parts) = (0, false);
+        let pid = child.id();
+        while let Some(now) = field("status", "VmHWM:") {
+            peak = peak.max(now);
+            for task in fs::read_dir(proc.join("task"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+                parts |= name.starts_with("from-");
+            }
+            let read = field("io", "rchar:").unwrap_or_default();
+            if cfg!(debug_assertions) && read > 16 << 20 {
+                signal(pid, "TERM");
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        (peak, parts, ended(child))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_giant_of_any_kind_needs_at_most_8_mib() {
+        const SIZE: usize = 72 << 20;
+        const RECORD: &str = "{\"id\": 1, \"list\": [[1, 2], [3]], \"text\": \"no, end\"},\n";
+        let key = format!("\"key\": {RECORD}");
+        let broken = format!("[{}{{]", RECORD.repeat(70_000));
+        let kinds = [
+            ("array.json", "[", RECORD, "0]"),
+            ("object.json", "{", &key, "\"z\": 0}"),
+            ("line.json", "\"", "all of it one string ", "\""),
+            ("broken.json", &broken, RECORD, "0]"),
+        ];
+        let folder = tree(&[]);
+        for (name, begin, middle, end) in kinds {
+            let path = folder.path().join(name);
+            let mut file = fs::File::create(&path).expect("a file");
+            let many = middle.repeat((1 << 20) / middle.len());
+            file.write_all(begin.as_bytes()).expect("room");
+            for _ in 0..SIZE / many.len() + 1 {
+                file.write_all(many.as_bytes()).expect("room");
+            }
+            file.write_all(end.as_bytes()).expect("room");
+            // An array is one that two can work on, and a broken one is then checked once more.
+            let workers: &[&str] = match name {
+                "array.json" => &["1", "2"],
+                "broken.json" => &["2"],
+                _ => &["1"],
+            };
+            for &workers in workers {
+                let (peak, parts, output) = peak_memory(&path, workers);
+                assert!((1..=8 << 10).contains(&peak), "{peak} kB for {name}");
+                assert_eq!(parts, workers == "2", "{name}");
+                match output.status.code() {
+                    Some(1) if name == "broken.json" => {
+                        assert!(stderr(&output).contains(":70001:2: "), "{output:?}");
+                    }
+                    Some(0) if name != "broken.json" => {}
+                    Some(143) if cfg!(debug_assertions) => {}
+                    _ => panic!("{name} {output:?}"),
+                }
+            }
+            fs::remove_file(path).expect("it is there");
         }
     }
 
