@@ -529,8 +529,7 @@ fn only_the_exact_private_value_makes_a_worker() {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use std::ffi::OsString;
-    use std::io::{BufRead, BufReader, Read, Write};
+    use std::io::{BufRead, BufReader, Read};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::process::CommandExt;
     use std::path::PathBuf;
@@ -775,6 +774,7 @@ mod unix {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_giant_of_any_kind_needs_at_most_8_mib() {
+        use std::io::Write;
         const SIZE: usize = 72 << 20;
         const RECORD: &str = "{\"id\": 1, \"list\": [[1, 2], [3]], \"text\": \"no, end\"},\n";
         let key = format!("\"key\": {RECORD}");
@@ -843,6 +843,7 @@ mod unix {
     #[test]
     #[cfg(target_os = "linux")]
     fn no_file_name_steers_the_terminal_or_begins_a_line() {
+        use std::ffi::OsString;
         use std::os::unix::ffi::OsStringExt;
         let folder = tree(&[]);
         let names = [
