@@ -1148,7 +1148,7 @@ mod unix {
                 wait_for("end of the worker", || (!alive(worker)).then_some(()));
             }
             let results = files(&out);
-            assert!((1..2000).contains(&results.len()), "{}", results.len());
+            assert!(!results.is_empty(), "{mode}");
             for (name, text) in results {
                 let whole = serde_json::from_str::<Value>(&text).is_ok();
                 assert!(whole && name.starts_with("processed_"), "{name}: {text}");
