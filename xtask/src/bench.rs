@@ -494,7 +494,11 @@ fn spread(values: &[f64], first: Option<&Json>) -> Json {
     let (Some(min), Some(max)) = (values.first(), values.last()) else {
         return Json::Null;
     };
-    let median = values[values.len() / 2];
+    let middle = values.len() / 2;
+    let median = match values.len() % 2 {
+        0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    };
     let ratio = match first {
         Some(first) => first["median"]
             .as_f64()
@@ -684,6 +688,7 @@ mod tests {
             json!({ "median": 2.0, "min": 1.0, "max": 9.0, "ratio": 1.0 })
         );
         assert_eq!(spread(&[5.0], Some(&first))["ratio"], 2.5);
+        assert_eq!(spread(&[4.0, 6.0], Some(&first))["median"], 5.0);
         assert_eq!(spread(&[], Some(&first)), Json::Null);
     }
 }
