@@ -229,7 +229,9 @@ fn copies(workspace: &Workspace) -> Result {
             cargo
                 .args(command)
                 .current_dir(&dir)
-                .env("CARGO_TARGET_DIR", &workspace.target);
+                .env("CARGO_TARGET_DIR", &workspace.target)
+                // As in the workspace's profile, or every dependency would be built once more.
+                .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
             run(cargo.stdout(Stdio::null()))?;
         }
         Ok(writeln!(io::stdout(), "{} stands alone", example.name)?)

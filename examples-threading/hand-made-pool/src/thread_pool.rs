@@ -60,7 +60,7 @@ struct Shared {
     inbox: Mutex<Inbox>,
     /// There is a job in the inbox, or it was closed.
     news: Condvar,
-    /// How many jobs are in both, to look at without a lock. Nothing is decided by it.
+    /// How many jobs are in the inbox, to look at without a lock. Nothing is decided by it.
     waiting: AtomicUsize,
 }
 
@@ -139,7 +139,9 @@ impl Pool {
         }
         inbox.jobs.push_back(boxed(job));
         inbox.submitted += 1;
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        self.shared
+            .waiting
+            .store(inbox.jobs.len(), Ordering::Relaxed);
         self.shared.wake_one(inbox);
         Ok(())
     }
@@ -159,7 +161,7 @@ impl Pool {
         let mut jobs = mem::take(&mut *ready);
         jobs.append(&mut inbox.jobs);
         inbox.cancelled += jobs.len();
-        self.shared.waiting.fetch_sub(jobs.len(), Ordering::Relaxed);
+        self.shared.waiting.store(0, Ordering::Relaxed);
         jobs.into()
     }
 
@@ -247,6 +249,7 @@ impl Shared {
                 let mut inbox = lock(&self.inbox);
                 if ready.is_empty() {
                     mem::swap(&mut *ready, &mut inbox.jobs);
+                    self.waiting.store(0, Ordering::Relaxed);
                 }
                 if ready.is_empty() {
                     if inbox.closed {
@@ -264,7 +267,6 @@ impl Shared {
                     }
                 }
             }
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
             return ready.pop_front();
         }
     }
