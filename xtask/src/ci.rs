@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
 use std::iter;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
@@ -232,7 +232,7 @@ fn copies(workspace: &Workspace) -> Result {
                 .env("CARGO_TARGET_DIR", &workspace.target)
                 // As in the workspace's profile, or every dependency would be built once more.
                 .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
-            run(cargo.stdout(Stdio::null()))?;
+            run_quietly(&mut cargo)?;
         }
         Ok(writeln!(io::stdout(), "{} stands alone", example.name)?)
     };
@@ -265,6 +265,20 @@ fn none_of(all: usize, failures: usize) -> Result {
 /// Runs a command with its output visible; its failure names the command.
 fn run(command: &mut Command) -> Result {
     let status = command.stdin(Stdio::null()).status()?;
+    succeeded(command, status)
+}
+
+/// The same, but what it says is shown only if it fails: then it says why.
+fn run_quietly(command: &mut Command) -> Result {
+    let output = command.stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        io::stdout().write_all(&output.stdout)?;
+        io::stderr().write_all(&output.stderr)?;
+    }
+    succeeded(command, output.status)
+}
+
+fn succeeded(command: &Command, status: ExitStatus) -> Result {
     if status.success() {
         return Ok(());
     }

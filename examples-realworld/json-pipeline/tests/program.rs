@@ -1086,35 +1086,44 @@ mod unix {
         }
     }
 
-    /// Nobody ever writes into the pipe. The exit code tells which signal ended it.
+    /// Nobody ever writes into the pipe. The exit code tells which signal ended it: one that comes
+    /// between opening the pipe and reading from it ends it orderly, so there are several tries.
     #[test]
     fn a_second_signal_ends_it_at_once() {
         for mode in MODES {
-            let folder = tree(&[]);
-            let (path, out) = (pipe(folder.path()), folder.path().join("out"));
-            let child = program()
-                .arg(&path)
-                .arg(&out)
-                .args(["--mode", mode])
-                .spawn()
-                .expect("it starts");
-            let (sender, opened) = mpsc::channel();
-            std::thread::spawn(move || sender.send(fs::OpenOptions::new().write(true).open(path)));
-            let writer = opened.recv_timeout(Duration::from_secs(30));
-            let writer = writer.expect("a reader within 30 s").expect("a pipe");
-            let workers = children(child.id());
-            signal(child.id(), "INT");
-            signal(child.id(), "TERM");
-            let code = ended(child).status.code();
             // A worker process that hangs is given up soon after the first one, too.
-            let given_up = mode == "processes" && code == Some(130);
-            assert!(code == Some(143) || given_up, "{mode} {code:?}");
-            for worker in workers {
-                wait_for("end of the worker", || (!alive(worker)).then_some(()));
-            }
-            assert_eq!(files(&out).len(), 0, "{mode}");
-            drop(writer);
+            let tries = if mode == "processes" { 1 } else { 10 };
+            let codes: Vec<_> = (0..tries).map(|_| end_by_two_signals(mode)).collect();
+            let at_once = |code: &Option<i32>| *code == Some(143) || mode == "processes";
+            assert!(codes.iter().any(at_once), "{mode} {codes:?}");
+            let known = |code: &Option<i32>| matches!(code, Some(130 | 143));
+            assert!(codes.iter().all(known), "{mode} {codes:?}");
         }
+    }
+
+    fn end_by_two_signals(mode: &str) -> Option<i32> {
+        let folder = tree(&[]);
+        let (path, out) = (pipe(folder.path()), folder.path().join("out"));
+        let child = program()
+            .arg(&path)
+            .arg(&out)
+            .args(["--mode", mode])
+            .spawn()
+            .expect("it starts");
+        let (sender, opened) = mpsc::channel();
+        std::thread::spawn(move || sender.send(fs::OpenOptions::new().write(true).open(path)));
+        let writer = opened.recv_timeout(Duration::from_secs(30));
+        let writer = writer.expect("a reader within 30 s").expect("a pipe");
+        let workers = children(child.id());
+        signal(child.id(), "INT");
+        signal(child.id(), "TERM");
+        let code = ended(child).status.code();
+        for worker in workers {
+            wait_for("end of the worker", || (!alive(worker)).then_some(()));
+        }
+        assert_eq!(files(&out).len(), 0, "{mode}");
+        drop(writer);
+        code
     }
 
     /// The program is busy with writing results, and its own end waits for a reader of its output:
@@ -1142,7 +1151,10 @@ mod unix {
             let sent = Command::new("sh").args(["-c", &both]).status();
             assert!(sent.expect("sh starts").success());
             let output = ended(child);
-            assert_eq!(output.status.code(), Some(143), "{mode} {output:?}");
+            // Sent in one breath, the two may arrive the other way round; an orderly end would
+            // wait for a reader.
+            let code = output.status.code();
+            assert!(matches!(code, Some(130 | 143)), "{mode} {output:?}");
             assert_eq!(stderr(&output), "", "{mode}");
             for worker in workers {
                 wait_for("end of the worker", || (!alive(worker)).then_some(()));
