@@ -172,9 +172,9 @@ mod signals {
             assert_eq!(running.end().0, Some(143));
             begin.elapsed()
         });
-        // Most, not all: the machine may be busy.
+        // Some, not all: the machine may be busy. Not just one: that could be luck.
         let fast = runs.iter().filter(|took| took.as_millis() < 50).count();
-        assert!(fast > 4, "{runs:?}");
+        assert!(fast > 2, "{runs:?}");
     }
 
     #[test]
