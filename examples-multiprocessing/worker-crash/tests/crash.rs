@@ -405,7 +405,7 @@ fn victim() {
     let mut results = pool.map_unordered(tasks);
     results.by_ref().take(20).for_each(drop);
     println!("\nworkers {:?}", children());
-    thread::sleep(Duration::from_secs(60));
+    thread::sleep(Duration::from_secs(20));
 }
 
 /// A killed parent can clean up nothing. A machine with much else to do may let them be late, but
