@@ -90,9 +90,6 @@ impl Worker for ProcessWorker {
             match self.ask(&piece, found) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    if stop::requested() {
-                        return Err(Failure::Stopped);
-                    }
                     last = match self.process.take() {
                         Some(process) => {
                             let id = process.id;
@@ -100,6 +97,9 @@ impl Worker for ProcessWorker {
                         }
                         None => format!("worker {number} cannot be started: {error}"),
                     };
+                    if stop::requested() {
+                        return Err(Failure::Stopped);
+                    }
                     eprintln!("note: {last}; at {} to {}", piece.start, piece.end);
                 }
             }

@@ -56,6 +56,13 @@ fn status_field(process: u32, name: &str, radix: u32) -> Option<u64> {
     u64::from_str_radix(line.split_whitespace().next()?, radix).ok()
 }
 
+/// The process group it is in.
+fn group(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(2)?.parse().ok()
+}
+
 /// It listens to Ctrl-C (signal 2) and SIGTERM (15).
 fn wait_until_it_listens(process: u32) {
     wait_for("the signal handlers", || {
@@ -279,6 +286,13 @@ fn the_terminals_ctrl_c_reaches_the_whole_group_and_the_parent_decides() -> Resu
         .spawn()?;
     let workers = wait_for("two workers", || {
         Some(children(child.id())).filter(|all| all.len() == 2)
+    });
+    // A worker is a child of this group for the moment before it becomes one of its own.
+    wait_for("groups of their own", || {
+        workers
+            .iter()
+            .all(|&worker| group(worker) == Some(worker))
+            .then_some(())
     });
     wait_until_it_listens(child.id());
     let status = Command::new("kill")
