@@ -4,6 +4,10 @@
 #[expect(dead_code, reason = "the client's side runs in the program")]
 mod connection;
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +29,7 @@ fn program() -> Command {
 #[test]
 fn it_ends_with_its_verdict_and_each_guest_is_refused_for_its_reason() -> Result<(), Box<dyn Error>>
 {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = "ok: 4 clients got 100 answers, 7 guests and an impostor nothing";
@@ -53,7 +57,7 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
         "127.0.0.1:9 parent",
         "nowhere stalls",
     ] {
-        let output = program().env("IPC_SOCKET_ROLE", role).output()?;
+        let output = program().env("IPC_SOCKET_ROLE", role).output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;

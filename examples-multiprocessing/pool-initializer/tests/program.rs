@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -17,7 +21,7 @@ fn folder(program: u32) -> PathBuf {
 }
 
 fn story() -> Result<String, Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stderr, b"", "a worker's noise");
     Ok(String::from_utf8(output.stdout)?)
@@ -72,7 +76,9 @@ fn its_folder_goes_with_it_also_when_the_reader_leaves() -> Result<(), Box<dyn E
 #[test]
 fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     for value in ["", "0", "1", "4294967295", "parent"] {
-        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        let output = program()
+            .env("PROCESS_POOL_PARENT", value)
+            .output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{value:?}");
         assert_eq!(output.stdout, b"", "{value:?}");
     }

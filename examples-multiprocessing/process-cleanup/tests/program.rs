@@ -1,5 +1,9 @@
 //! The program as its user meets it, and who is left after it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program(arguments: &[&str]) -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program(&[]).output()?;
+    let output = program(&[]).output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -23,7 +27,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 #[test]
 fn what_is_no_way_out_is_refused() -> Result<(), Box<dyn Error>> {
     for arguments in [&["through the window"][..], &[""], &["wait", "error"]] {
-        let output = program(arguments).output()?;
+        let output = program(arguments).output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(
             (output.status.code(), &output.stdout[..]),
@@ -31,7 +35,7 @@ fn what_is_no_way_out_is_refused() -> Result<(), Box<dyn Error>> {
         );
         assert!(message.contains("Usage: process-cleanup"), "{message}");
     }
-    let help = program(&["--help"]).output()?;
+    let help = program(&["--help"]).output_in_time()?;
     assert!(help.status.success() && help.stdout.starts_with(b"Usage: "));
     Ok(())
 }
@@ -41,7 +45,7 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "owner", "own", "parent"] {
         for arguments in [&[][..], &["through the window"]] {
             let mut program = program(arguments);
-            let output = program.env("PROCESS_CLEANUP_ROLE", role).output()?;
+            let output = program.env("PROCESS_CLEANUP_ROLE", role).output_in_time()?;
             assert_eq!(
                 (output.status.code(), &output.stdout[..]),
                 (Some(1), &[][..])
@@ -195,7 +199,7 @@ mod ways_out {
     fn a_return_an_error_and_a_panic_leave_no_child_and_no_zombie() {
         for (way, code) in [("return", 0), ("error", 1), ("panic", 101)] {
             let begin = Instant::now();
-            let output = program(&[way]).output().unwrap();
+            let output = program(&[way]).output_in_time().unwrap();
             assert_eq!(output.status.code(), Some(code));
             let text = String::from_utf8(output.stdout).unwrap();
             let words = text.split(|c: char| !c.is_ascii_digit());
@@ -210,7 +214,7 @@ mod ways_out {
     #[test]
     fn exit_runs_no_drop_and_yet_the_workers_and_the_child_of_one_end() {
         family::adopt_orphans().unwrap();
-        let output = program(&["exit"]).output().unwrap();
+        let output = program(&["exit"]).output_in_time().unwrap();
         assert_eq!(output.status.code(), Some(3));
         let text = String::from_utf8(output.stdout).unwrap();
         let words = text.split(|c: char| !c.is_ascii_digit());

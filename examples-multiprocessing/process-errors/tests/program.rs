@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::collections::HashSet;
 use std::error::Error;
 use std::process::{Command, Stdio};
@@ -21,7 +25,7 @@ fn verdict(text: &str) -> &str {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stderr, b"");
     let text = String::from_utf8(output.stdout)?;
@@ -44,7 +48,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 fn completed_and_failed_make_ten_with_every_seed() -> Result<(), Box<dyn Error>> {
     let mut sums = HashSet::new();
     for seed in 0..6 {
-        let output = program().arg(seed.to_string()).output()?;
+        let output = program().arg(seed.to_string()).output_in_time()?;
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout)?;
         assert!(text.contains(&format!("from seed {seed}\n")), "{text}");
@@ -67,7 +71,7 @@ fn completed_and_failed_make_ten_with_every_seed() -> Result<(), Box<dyn Error>>
 fn a_seed_repeats_its_failures() -> Result<(), Box<dyn Error>> {
     // Without the numbers of the processes.
     let story = || -> Result<String, Box<dyn Error>> {
-        let text = String::from_utf8(program().arg("17").output()?.stdout)?;
+        let text = String::from_utf8(program().arg("17").output_in_time()?.stdout)?;
         let words = text.split(' ').filter(|word| word.parse::<u32>().is_err());
         Ok(words.collect::<Vec<_>>().join(" "))
     };
@@ -78,7 +82,7 @@ fn a_seed_repeats_its_failures() -> Result<(), Box<dyn Error>> {
 #[test]
 fn what_is_no_seed_is_a_usage_error() -> Result<(), Box<dyn Error>> {
     for arguments in [&["x"][..], &["-1"], &[""], &["1", "2"], &["--help"]] {
-        let output = program().args(arguments).output()?;
+        let output = program().args(arguments).output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stderr.starts_with(b"usage: "), "{output:?}");
     }
@@ -88,7 +92,9 @@ fn what_is_no_seed_is_a_usage_error() -> Result<(), Box<dyn Error>> {
 #[test]
 fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     for value in ["", "0", "1", "4294967295", "parent"] {
-        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        let output = program()
+            .env("PROCESS_POOL_PARENT", value)
+            .output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{value:?}");
         assert_eq!(output.stdout, b"", "{value:?}");
     }

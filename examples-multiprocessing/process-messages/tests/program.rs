@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -23,7 +27,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 /// function to a process that has no such names.
 #[test]
 fn closures_and_handles_are_refused_by_the_compiler() -> Result<(), Box<dyn Error>> {
-    let text = String::from_utf8(program().output()?.stdout)?;
+    let text = String::from_utf8(program().output_in_time()?.stdout)?;
     let refused = [
         "fn(u64) -> u64",
         "Box<dyn Fn(u64) -> u64>",
@@ -48,7 +52,9 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in [
         "", "1", "parent", "break", "break 99", "break -1", "serve 1",
     ] {
-        let output = program().env("PROCESS_MESSAGES_ROLE", role).output()?;
+        let output = program()
+            .env("PROCESS_MESSAGES_ROLE", role)
+            .output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -59,7 +65,9 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
 
 #[test]
 fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
-    let output = program().env("PROCESS_MESSAGES_ROLE", "serve").output()?;
+    let output = program()
+        .env("PROCESS_MESSAGES_ROLE", "serve")
+        .output_in_time()?;
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
     Ok(())
 }

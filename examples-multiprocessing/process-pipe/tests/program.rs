@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -22,7 +26,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 #[test]
 fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "parent", "sender", "talk", "send 1"] {
-        let output = program().env("PROCESS_PIPE_ROLE", role).output()?;
+        let output = program().env("PROCESS_PIPE_ROLE", role).output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -34,7 +38,7 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
 #[test]
 fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     for role in ["receive", "square"] {
-        let output = program().env("PROCESS_PIPE_ROLE", role).output()?;
+        let output = program().env("PROCESS_PIPE_ROLE", role).output_in_time()?;
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
     }
     Ok(())

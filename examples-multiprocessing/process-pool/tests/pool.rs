@@ -8,6 +8,10 @@
 #[path = "../src/pool.rs"]
 mod pool;
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::hint::black_box;
@@ -1180,7 +1184,10 @@ fn a_worker_cannot_start_a_pool() {
     again.args(["--exact", "parent_with_busy_and_idle_workers"]);
     for value in ["", "0", "1", "parent", "-1"] {
         again.env("PROCESS_POOL_PARENT", value);
-        let output = again.stdin(Stdio::null()).output().expect("it runs");
+        let output = again
+            .stdin(Stdio::null())
+            .output_in_time()
+            .expect("it runs");
         assert_eq!(output.status.code(), Some(2), "{value:?}");
         assert_eq!(output.stdout, b"");
     }
@@ -1314,7 +1321,7 @@ fn run(names: &[&str]) -> ExitCode {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mut test = Command::new(env::current_exe().expect("a program has a path"));
                     let test = test.args(["--exact", name]).stdin(Stdio::null());
-                    let _ = sender.send((name, test.output()));
+                    let _ = sender.send((name, test.output_in_time()));
                 }
             });
         }

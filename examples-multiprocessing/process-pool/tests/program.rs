@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::{OutputInTime, end_in_time};
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stderr, b"");
     let text = String::from_utf8(output.stdout)?;
@@ -31,7 +35,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 /// Python numbered them by completion: then the fourth result is not that of the fourth task.
 #[test]
 fn results_are_named_after_their_tasks_not_by_completion() -> Result<(), Box<dyn Error>> {
-    let text = String::from_utf8(program().output()?.stdout)?;
+    let text = String::from_utf8(program().output_in_time()?.stdout)?;
     let tasks = [(0, 11734), (1, 2762), (2, 9592), (3, 5133), (4, 7393)];
     for (task, primes) in tasks {
         assert!(
@@ -46,7 +50,9 @@ fn results_are_named_after_their_tasks_not_by_completion() -> Result<(), Box<dyn
 #[test]
 fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     for value in ["", "0", "1", "4294967295", "parent"] {
-        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        let output = program()
+            .env("PROCESS_POOL_PARENT", value)
+            .output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{value:?}");
         assert_eq!(output.stdout, b"", "{value:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -67,7 +73,10 @@ fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     drop(ours);
     let mut worker = program();
     worker.stdin(OwnedFd::from(theirs));
-    let output = worker.env("PROCESS_POOL_PARENT", own).output()?;
+    worker
+        .env("PROCESS_POOL_PARENT", own)
+        .stdout(Stdio::piped());
+    let output = end_in_time(worker.spawn()?)?;
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"");
     Ok(())

@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -25,7 +29,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 #[test]
 fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "parent", "produce", "produce 1 x 0", "consume 2"] {
-        let output = program().env("PROCESS_QUEUE_ROLE", role).output()?;
+        let output = program().env("PROCESS_QUEUE_ROLE", role).output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -37,7 +41,7 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
 #[test]
 fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     for role in ["consume", "produce 1 0 0"] {
-        let output = program().env("PROCESS_QUEUE_ROLE", role).output()?;
+        let output = program().env("PROCESS_QUEUE_ROLE", role).output_in_time()?;
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
     }
     Ok(())

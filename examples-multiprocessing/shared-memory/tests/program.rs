@@ -1,5 +1,9 @@
 //! The program as its user meets it, and what it leaves behind.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -12,7 +16,7 @@ fn program() -> Command {
 #[test]
 #[cfg(unix)]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -24,7 +28,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 #[test]
 fn a_count_that_is_none_is_a_usage_error() -> Result<(), Box<dyn Error>> {
     for arguments in [&["-1"][..], &["many"], &["--help"], &["1", "2"], &[""]] {
-        let output = program().args(arguments).output()?;
+        let output = program().args(arguments).output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(message, "usage: shared-memory [COUNT]\n");
@@ -35,7 +39,7 @@ fn a_count_that_is_none_is_a_usage_error() -> Result<(), Box<dyn Error>> {
 #[test]
 fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "parent", "count", "count a", "tally  "] {
-        let output = program().env("SHARED_MEMORY_ROLE", role).output()?;
+        let output = program().env("SHARED_MEMORY_ROLE", role).output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -275,7 +279,7 @@ mod left_behind {
             let mut run = Run::start();
             run.send(Signal::KILL);
             run.end();
-            let output = program().output().unwrap();
+            let output = program().output_in_time().unwrap();
             assert!(output.status.success(), "{output:?}");
             run.eventually("its segment is removed", |run| run.segment().is_empty());
             let text = String::from_utf8_lossy(&output.stdout);

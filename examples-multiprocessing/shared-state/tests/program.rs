@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -25,7 +29,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 /// A log file is no place for bars: each worker has its five lines, and a last one.
 #[test]
 fn a_pipe_gets_plain_lines_without_escape_codes() -> Result<(), Box<dyn Error>> {
-    let text = String::from_utf8(program().env("TERM", "xterm").output()?.stdout)?;
+    let text = String::from_utf8(program().env("TERM", "xterm").output_in_time()?.stdout)?;
     assert!(!text.contains(['\x1b', '\r']), "{text}");
     for worker in ["worker 1", "worker 2", "worker 3"] {
         let lines = text.lines().filter_map(|line| line.split_once(" ms  "));
@@ -51,7 +55,7 @@ fn a_terminal_gets_live_bars_unless_it_is_a_dumb_one() -> Result<(), Box<dyn Err
         script
             .args(["-qec", &quoted, "/dev/null"])
             .env("TERM", term);
-        let output = script.stdin(Stdio::null()).output()?;
+        let output = script.stdin(Stdio::null()).output_in_time()?;
         assert!(output.status.success(), "{output:?}");
         Ok(String::from_utf8(output.stdout)?)
     };
@@ -70,7 +74,7 @@ fn a_terminal_gets_live_bars_unless_it_is_a_dumb_one() -> Result<(), Box<dyn Err
 
 #[test]
 fn a_worker_that_dies_is_reported_and_the_others_complete() -> Result<(), Box<dyn Error>> {
-    let output = program().arg("2").output()?;
+    let output = program().arg("2").output_in_time()?;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let message = String::from_utf8(output.stderr)?;
     let error = message.lines().last().unwrap_or_default();
@@ -105,7 +109,7 @@ fn other_arguments_are_a_usage_error() -> Result<(), Box<dyn Error>> {
         &["1", "2"],
         &["--help"],
     ] {
-        let output = program().args(arguments).output()?;
+        let output = program().args(arguments).output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(message.starts_with("usage: "), "{message}");
@@ -117,7 +121,7 @@ fn other_arguments_are_a_usage_error() -> Result<(), Box<dyn Error>> {
 #[test]
 fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "parent", "count", "count x lives", "add -1"] {
-        let output = program().env("SHARED_STATE_ROLE", role).output()?;
+        let output = program().env("SHARED_STATE_ROLE", role).output_in_time()?;
         assert_eq!(output.status.code(), Some(1), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
         let complaint = String::from_utf8(output.stderr)?;
@@ -135,7 +139,7 @@ fn a_worker_without_a_manager_ends_quietly() -> Result<(), Box<dyn Error>> {
         "one request",
         "add 1000000000",
     ] {
-        let output = program().env("SHARED_STATE_ROLE", role).output()?;
+        let output = program().env("SHARED_STATE_ROLE", role).output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(
             (output.status.code(), message.as_str()),

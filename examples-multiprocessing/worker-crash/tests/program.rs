@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stderr, b"", "a worker's noise");
     let text = String::from_utf8(output.stdout)?;
@@ -29,7 +33,9 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 #[test]
 fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     for value in ["", "0", "1", "4294967295", "parent"] {
-        let output = program().env("PROCESS_POOL_PARENT", value).output()?;
+        let output = program()
+            .env("PROCESS_POOL_PARENT", value)
+            .output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{value:?}");
         assert_eq!(output.stdout, b"", "{value:?}");
     }

@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use serde_json::Value;
 use std::error::Error;
 use std::process::{Command, Output, Stdio};
@@ -16,7 +20,7 @@ fn program(args: &str) -> Command {
 }
 
 fn run(args: &str) -> Result<Output, Box<dyn Error>> {
-    Ok(program(args).output()?)
+    Ok(program(args).output_in_time()?)
 }
 
 /// Standard output of a run that has to succeed and to say nothing on stderr.
@@ -438,7 +442,7 @@ mod on_linux {
         let mut command = Command::new("taskset");
         command.args(["-c", "0", env!("CARGO_BIN_EXE_bank-transfer")]);
         command.args(["--transfers", "100_000", "--json", "--threads", "8"]);
-        let output = match command.output() {
+        let output = match command.output_in_time() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 eprintln!("not tested: there is no taskset here");
                 return Ok(());

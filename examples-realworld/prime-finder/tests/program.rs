@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs;
@@ -20,7 +24,9 @@ fn program(arguments: &str) -> Command {
 }
 
 fn run(arguments: &str) -> Output {
-    program(arguments).output().expect("the program starts")
+    program(arguments)
+        .output_in_time()
+        .expect("the program starts")
 }
 
 /// Its stdout, when all went well and stderr is empty.
@@ -106,7 +112,7 @@ fn on_one_cpu_the_results_are_the_same() -> Result {
             let mut program = Command::new("taskset");
             program.args(["-c", first, env!("CARGO_BIN_EXE_prime-finder")]);
             program.args(arguments.split(' ')).stdin(Stdio::null());
-            let output = program.output()?;
+            let output = program.output_in_time()?;
             assert!(
                 output.status.success() && output.stderr.is_empty(),
                 "{arguments}: {output:?}"
@@ -396,7 +402,10 @@ fn an_output_file_gets_counts_and_comparisons_as_well() -> Result {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("answer.txt");
     let written = |arguments: &str| -> std::result::Result<String, Box<dyn Error>> {
-        let output = program(arguments).arg("--output").arg(&file).output()?;
+        let output = program(arguments)
+            .arg("--output")
+            .arg(&file)
+            .output_in_time()?;
         assert!(
             output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
             "{arguments}: {output:?}"
@@ -425,7 +434,7 @@ fn an_output_file_replaces_the_old_one_and_leaves_nothing_else() -> Result {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("primes.txt");
     fs::write(&file, "old")?;
-    let output = program("100 --list --output").arg(&file).output()?;
+    let output = program("100 --list --output").arg(&file).output_in_time()?;
     assert!(
         output.status.success() && output.stdout.is_empty(),
         "{output:?}"
@@ -441,7 +450,7 @@ fn an_output_file_that_cannot_be_written_is_one_line_and_exit_code_1() -> Result
     for file in ["no/such/folder", "."] {
         let output = program("100 --list --output")
             .arg(folder.path().join(file))
-            .output()?;
+            .output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(
             (output.status.code(), message.lines().count()),
@@ -486,7 +495,9 @@ fn a_reader_who_leaves_early_ends_it_quietly() -> Result {
 #[test]
 fn a_worker_variable_that_is_no_task_starts_nothing() -> Result {
     for task in ["", "1", "sieve", "magic 100", "sieve 1e99"] {
-        let output = program("100").env("PRIME_FINDER_WORKER", task).output()?;
+        let output = program("100")
+            .env("PRIME_FINDER_WORKER", task)
+            .output_in_time()?;
         assert_eq!(
             (output.status.code(), output.stdout.len()),
             (Some(2), 0),
@@ -496,7 +507,7 @@ fn a_worker_variable_that_is_no_task_starts_nothing() -> Result {
     // A true worker ends with its input and never starts others.
     let output = program("100")
         .env("PRIME_FINDER_WORKER", "sieve 100")
-        .output()?;
+        .output_in_time()?;
     assert!(
         output.status.success() && output.stdout.is_empty(),
         "{output:?}"

@@ -1,11 +1,15 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::process::{Command, Stdio};
 
 /// What it prints, when it ends well and has nothing to complain of.
 fn printed() -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_async-gather"));
-    let output = program.stdin(Stdio::null()).output().unwrap();
+    let output = program.stdin(Stdio::null()).output_in_time().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), message.as_str()), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()

@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Output, Stdio};
 
@@ -19,7 +23,7 @@ fn text(output: &Output) -> Result<String, Box<dyn Error>> {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let text = text(&program().output()?)?;
+    let text = text(&program().output_in_time()?)?;
     let verdict = text.lines().last().unwrap_or_default();
     assert!(verdict.starts_with("ok: forgotten, the thread"), "{text}");
     assert_eq!(text.matches("=> as expected").count(), 1, "{text}");
@@ -31,7 +35,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 fn a_thread_that_nobody_waits_for_is_cut_off_without_clean_up_and_with_exit_code_0()
 -> Result<(), Box<dyn Error>> {
     for _ in 0..5 {
-        let text = text(&program().env(ROLE, "forgotten").output()?)?;
+        let text = text(&program().env(ROLE, "forgotten").output_in_time()?)?;
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("saver")).collect();
         let expected = [
             "saver    record 1, first half",
@@ -50,7 +54,7 @@ fn a_thread_that_nobody_waits_for_is_cut_off_without_clean_up_and_with_exit_code
 #[test]
 fn a_scope_and_a_stop_signal_lose_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["scope", "stop"] {
-        let text = text(&program().env(ROLE, role).output()?)?;
+        let text = text(&program().env(ROLE, role).output_in_time()?)?;
         let halves = ["first half\n", "second half\n"].map(|half| text.matches(half).count());
         assert!(halves[0] >= 3 && halves[0] == halves[1], "{text}");
         let end = "saver    cleans up\nmain     returns\n";
@@ -62,7 +66,7 @@ fn a_scope_and_a_stop_signal_lose_nothing() -> Result<(), Box<dyn Error>> {
 #[test]
 fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     for role in ["", "1", "tell", "scope "] {
-        let output = program().env(ROLE, role).output()?;
+        let output = program().env(ROLE, role).output_in_time()?;
         assert_eq!(output.status.code(), Some(2), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
     }

@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program(arguments: &[&str]) -> Command {
 
 #[test]
 fn it_ends_by_itself_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program(&[]).output()?;
+    let output = program(&[]).output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
@@ -29,13 +33,13 @@ fn an_argument_that_makes_no_sense_is_a_usage_error() -> Result<(), Box<dyn Erro
         &["--limit"],
         &[""],
     ] {
-        let output = program(arguments).output()?;
+        let output = program(arguments).output_in_time()?;
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(message.contains("Usage: graceful-shutdown"), "{message}");
         assert_eq!(output.stdout, b"");
     }
-    let help = program(&["--help"]).output()?;
+    let help = program(&["--help"]).output_in_time()?;
     assert!(help.status.success() && help.stdout.starts_with(b"Usage: "));
     Ok(())
 }

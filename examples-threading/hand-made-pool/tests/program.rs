@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -29,7 +33,7 @@ fn on_one_core_it_does_the_same() -> Result<(), Box<dyn Error>> {
 }
 
 fn tells_its_story(program: &mut Command) -> Result<(), Box<dyn Error>> {
-    let output = program.stdin(Stdio::null()).output()?;
+    let output = program.stdin(Stdio::null()).output_in_time()?;
     let text = String::from_utf8(output.stdout)?;
     assert!(output.status.success(), "{text}");
     assert_eq!(String::from_utf8(output.stderr)?, "");

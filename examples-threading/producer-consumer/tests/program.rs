@@ -1,11 +1,15 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::process::Command;
 
 #[test]
 fn it_tells_the_story_and_ends_with_the_verdict() {
     let output = Command::new(env!("CARGO_BIN_EXE_producer-consumer"))
-        .output()
+        .output_in_time()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");

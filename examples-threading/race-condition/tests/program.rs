@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -8,7 +12,7 @@ use std::process::{Command, Stdio};
 fn output() -> Result<String, Box<dyn Error>> {
     let output = Command::new(env!("CARGO_BIN_EXE_race-condition"))
         .stdin(Stdio::null())
-        .output()?;
+        .output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     Ok(String::from_utf8(output.stdout)?)
 }

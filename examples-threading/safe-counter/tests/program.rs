@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -7,7 +11,7 @@ use std::process::{Command, Stdio};
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
     let output = Command::new(env!("CARGO_BIN_EXE_safe-counter"))
         .stdin(Stdio::null())
-        .output()?;
+        .output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();

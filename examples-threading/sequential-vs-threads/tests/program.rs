@@ -1,12 +1,16 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
 #[test]
 fn it_draws_one_lane_for_each_thread_and_one_bar_for_each_task() -> Result<(), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_sequential-vs-threads"));
-    let output = program.stdin(Stdio::null()).output()?;
+    let output = program.stdin(Stdio::null()).output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let lanes = text.lines().filter(|line| line.ends_with(']'));

@@ -1,5 +1,9 @@
 //! The program as its user meets it, and the single tests that it starts.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::process::{Command, Output, Stdio};
 
 fn program(test: Option<&str>, argument: Option<&str>) -> Output {
@@ -9,7 +13,7 @@ fn program(test: Option<&str>, argument: Option<&str>) -> Output {
     if let Some(test) = test {
         program.env("TESTING_CONCURRENCY_TEST", test);
     }
-    program.output().unwrap()
+    program.output_in_time().unwrap()
 }
 
 fn report(test: &Output) -> String {

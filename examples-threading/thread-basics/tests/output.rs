@@ -3,31 +3,19 @@
 //! What every program that prints with `say!` promises to whom it writes: a reader that leaves
 //! early ends it quietly, and a full disk is one line on stderr.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
 use std::error::Error;
 use std::io;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
-
-/// Only against a program that hangs; none needs anything like it.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs the program, and gives its exit code and what it wrote on stderr.
 fn run(stdout: impl Into<Stdio>) -> Result<(Option<i32>, String), Box<dyn Error>> {
     let mut program = Command::new(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))));
     program.stdin(Stdio::null()).stdout(stdout);
-    let mut child = program.stderr(Stdio::piped()).spawn()?;
-    let stderr = child.stderr.take().ok_or("no stderr")?;
-    let (sender, message) = mpsc::channel();
-    thread::spawn(move || sender.send(io::read_to_string(stderr)));
-    let message = message.recv_timeout(LIMIT);
-    if message.is_err() {
-        child.kill()?;
-    }
-    let status = child.wait()?;
-    let message = message.map_err(|_| format!("still running after {LIMIT:?}"))??;
-    Ok((status.code(), message))
+    let output = bounded::end_in_time(program.stderr(Stdio::piped()).spawn()?)?;
+    Ok((output.status.code(), String::from_utf8(output.stderr)?))
 }
 
 /// As in `| head -0`: the reader is gone before the first line.

@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
@@ -11,7 +15,7 @@ fn program() -> Command {
 
 #[test]
 fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
-    let output = program().output()?;
+    let output = program().output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     assert!(
@@ -27,7 +31,7 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 /// Two threads that print at the same time: no line is torn or glued to another.
 #[test]
 fn printed_lines_do_not_glue_together() -> Result<(), Box<dyn Error>> {
-    let text = String::from_utf8(program().output()?.stdout)?;
+    let text = String::from_utf8(program().output_in_time()?.stdout)?;
     let steps: Vec<&str> = text.lines().filter(|line| line.contains("task ")).collect();
     assert_eq!(steps.len(), 6, "{text}");
     for step in steps {

@@ -1,11 +1,18 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str]) -> Result<(Output, String, String), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_thread-errors"));
-    let output = program.args(arguments).stdin(Stdio::null()).output()?;
+    let output = program
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output_in_time()?;
     let stdout = String::from_utf8(output.stdout.clone())?;
     let stderr = String::from_utf8(output.stderr.clone())?;
     Ok((output, stdout, stderr))

@@ -1,10 +1,14 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::process::{Command, Stdio};
 
 fn output() -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_thread-pool"));
-    let output = program.stdin(Stdio::null()).output().unwrap();
+    let output = program.stdin(Stdio::null()).output_in_time().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");

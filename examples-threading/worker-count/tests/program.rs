@@ -1,5 +1,9 @@
 //! The program as its user meets it.
 
+#[path = "shared/bounded.rs"]
+mod bounded;
+
+use bounded::OutputInTime;
 use std::error::Error;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -7,7 +11,7 @@ use std::thread;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_worker-count");
 
 fn text(command: &mut Command) -> Result<String, Box<dyn Error>> {
-    let output = command.stdin(Stdio::null()).output()?;
+    let output = command.stdin(Stdio::null()).output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     Ok(String::from_utf8(output.stdout)?)
 }
