@@ -18,19 +18,19 @@ pub fn is_prime(number: u64) -> bool {
             .all(|divisor| !number.is_multiple_of(divisor))
 }
 
-/// Hands over what it finds above 5 in the same form as the sieve, 30 numbers at a time. As few,
-/// because near the maximum even they take long, and before them it asks whether to `stop`.
+/// Hands over what it finds above 5 in the same form as the sieve, 30 numbers at a time. Near the
+/// maximum even a single one takes long: before each it asks whether to `stop`.
 pub fn run_until<F>(stop: fn() -> bool, range: Range<u64>, mut visit: F) -> ControlFlow<()>
 where
     F: FnMut(Segment) -> ControlFlow<()>,
 {
     for first in (range.start / 30 * 30..range.end).step_by(30) {
-        if stop() {
-            return ControlFlow::Break(());
-        }
         let last = (first + 30).min(range.end);
         let mut bytes = [0];
         for number in first.max(range.start).max(7)..last {
+            if stop() {
+                return ControlFlow::Break(());
+            }
             if is_prime(number) {
                 bytes[0] |= 1 << crate::sieve::bit_of(number);
             }
@@ -60,11 +60,11 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_whether_to_stop_before_every_30_numbers() {
+    fn it_asks_whether_to_stop_before_each_number() {
         thread_local!(static QUESTIONS: Cell<u32> = const { Cell::new(0) });
         let stop = || {
             QUESTIONS.set(QUESTIONS.get() + 1);
-            QUESTIONS.get() == 4
+            QUESTIONS.get() > 100
         };
         let mut reached = 0;
         let done = run_until(stop, 0..10_000, |segment| {

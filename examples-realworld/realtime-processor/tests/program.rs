@@ -837,7 +837,7 @@ mod signals {
 
     #[test]
     fn an_abort_lets_short_work_be_finished() {
-        let arguments = ["--items", "1e6", "--work", "500", "--workers", "1"];
+        let arguments = ["--items", "1e6", "--work", "50", "--workers", "1"];
         let arguments = [&arguments[..], &["--on-stop", "abort", "--json"]].concat();
         // The first one is out: the second one is in work.
         let stream = started(&arguments, 1);
