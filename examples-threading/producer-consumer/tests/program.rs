@@ -14,9 +14,14 @@ fn it_tells_the_story_and_ends_with_the_verdict() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
-    assert_eq!(text.matches("  handled item ").count(), 23, "{text}");
-    assert_eq!(text.matches("  could not handle item ").count(), 2);
+    let of_batches = 2 * 4;
+    assert_eq!(
+        text.matches("  handled ").count(),
+        23 + of_batches,
+        "{text}"
+    );
+    assert_eq!(text.matches("  could not handle ").count(), 2);
     assert_eq!(text.matches("  ends, ").count(), 2 + 3 + 3);
     let verdict = text.lines().last().unwrap();
-    assert!(verdict.starts_with("ok: each of 25 items"), "{text}");
+    assert!(verdict.starts_with("ok: each of 25 lines"), "{text}");
 }
