@@ -5,22 +5,19 @@
 //! ```python
 //! stop = threading.Event()
 //! signal.signal(signal.SIGINT, lambda *_: stop.set())       # and SIGTERM still kills
-//!
-//! def work():
-//!     while not stop.is_set():
-//!         handle(items.get())                               # but who waits here is not woken
+//! while not stop.is_set():
+//!     handle(items.get())                                   # but who waits here is not woken
 //! ```
 //!
 //! is the end of a channel here. Every worker holds the receiving side of `stop`; nothing is ever
 //! sent. When `main` drops the other side, whoever waits on it wakes at once. A drop happens once,
 //! so the shutdown cannot run twice; a second signal ends the program without any.
 //!
-//! Run it with `cargo run -p graceful-shutdown` and press Ctrl-C within a second. Look at the end:
-//! who was computing finishes the item, who was waiting gives it back. With `-- 4000000000` behind
-//! it an item takes hours: press Ctrl-C twice.
-//!
-//! To take: `src/signals.rs` (on Unix over `signal-hook`, for `ctrlc` does not tell SIGINT from
-//! SIGTERM), and `run` as the pattern. Before this: `event-flag`; after it: `hand-made-pool`.
+//! Run it with `cargo run -p graceful-shutdown` and press Ctrl-C within a second: who was computing
+//! finishes the item, who was waiting gives it back. With `-- 4000000000` behind it an item takes
+//! hours: press Ctrl-C twice. To take: `src/signals.rs` (on Unix over `signal-hook`, for `ctrlc` does
+//! not tell SIGINT from SIGTERM), and `run` as the pattern.
+//! Before this: `event-flag`; after it: `hand-made-pool`.
 
 #![forbid(unsafe_code)]
 
@@ -28,14 +25,15 @@
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 mod signals;
 
-use std::convert::Infallible;
 use std::env;
 use std::error::Error;
-use std::fmt;
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::hint::black_box;
 use std::io;
 use std::process::ExitCode;
-use std::thread;
+use std::sync::LazyLock;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 // A channel of std has one receiver; these have one for each worker, and `select!`.
@@ -52,48 +50,19 @@ Three workers wait for ITEMS items (default 24) and count the primes below LIMIT
 Ctrl-C or SIGTERM: items under way are finished or given back; exit code 130 or 143.
 A second signal: the end, at once.";
 
-/// What there is to do.
-struct Plan {
-    items: u32,
-    /// Before an item can be worked on, as for an answer from the network.
-    wait: Duration,
-    /// How long an item takes: the primes below are counted.
-    limit: u32,
-    begin: Instant,
-}
-
-impl Plan {
-    fn tell(&self, event: fmt::Arguments) {
-        say!("{:5} ms  {event}", self.begin.elapsed().as_millis());
-    }
-}
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn main() -> ExitCode {
-    let mut plan = Plan {
-        items: 24,
-        wait: Duration::from_millis(100),
-        limit: 120_000,
-        begin: Instant::now(),
-    };
-    let arguments: Vec<String> = env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    match &arguments[..] {
-        [] => {}
-        [help] if help == "--help" || help == "-h" => {
-            say!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        [limit] if let Ok(limit) = limit.parse() => plan.limit = limit,
-        [limit, items] if let (Ok(limit), Ok(items)) = (limit.parse(), items.parse()) => {
-            (plan.limit, plan.items) = (limit, items);
-        }
-        _ => {
-            eprintln!("error: expected a number, got {arguments:?}\n{USAGE}");
-            return ExitCode::from(2);
-        }
+    LazyLock::force(&START);
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    if arguments == ["--help"] || arguments == ["-h"] {
+        say!("{USAGE}");
+        return ExitCode::SUCCESS;
     }
+    let Some(plan) = Plan::from(&arguments) else {
+        eprintln!("error: expected one or two numbers, got {arguments:?}\n{USAGE}");
+        return ExitCode::from(2);
+    };
     match stoppable(&plan) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => ExitCode::from(signal.exit_code),
@@ -104,19 +73,45 @@ fn main() -> ExitCode {
     }
 }
 
+/// What there is to do.
+struct Plan {
+    items: u32,
+    /// Before an item can be worked on, as for an answer from the network.
+    wait: Duration,
+    /// How long an item takes: the primes below are counted.
+    limit: u32,
+}
+
+impl Plan {
+    fn from(arguments: &[OsString]) -> Option<Self> {
+        let number = |argument: &OsString| argument.to_str()?.parse().ok();
+        let numbers: Option<Vec<u32>> = arguments.iter().map(number).collect();
+        let (limit, items) = match numbers?[..] {
+            [] => (120_000, 24),
+            [limit] => (limit, 24),
+            [limit, items] => (limit, items),
+            _ => return None,
+        };
+        let wait = Duration::from_millis(100);
+        Some(Self { items, wait, limit })
+    }
+}
+
 /// Which signal has stopped it, if one did.
 fn stoppable(plan: &Plan) -> Result<Option<Signal>, Box<dyn Error>> {
     // Before the workers: a signal that comes now waits in the channel until somebody asks.
-    let (tell, signals) = channel::unbounded();
+    let (tell_main, signals) = channel::unbounded();
     let at_first = move |signal| {
         // `main` may be past its waiting, and then everything is done anyway.
-        let _ = tell.send(signal);
+        let _ = tell_main.send(signal);
     };
     signals::listen(at_first, || ())?;
     say!("{WORKERS} workers, {} items; Ctrl-C stops", plan.items);
     let outcome = run(plan, &signals)?;
-    for report in &outcome.reports {
-        say!("{report}");
+    for (number, report) in (1..).zip(&outcome.reports) {
+        let given_back = report.given_back.map(|item| format!(", gave back {item}"));
+        let given_back = given_back.unwrap_or_default();
+        say!("worker-{number} finished {:?}{given_back}", report.finished);
     }
     outcome.check(plan)?;
 
@@ -139,23 +134,21 @@ fn run(plan: &Plan, signals: &Receiver<Signal>) -> Result<Outcome, Box<dyn Error
     for item in 1..=plan.items {
         put.send(item)?;
     }
-    // Nothing can be sent on these two: it is their ends that tell something.
-    let (stop, stopped) = channel::bounded::<Infallible>(0);
-    let (busy, all_done) = channel::bounded::<Infallible>(0);
+    // Nothing is ever sent on these two: it is their ends that tell something.
+    let (stop, stopped) = channel::bounded(0);
+    let (busy, all_done) = channel::bounded::<()>(0);
 
     let (signal, reports, took) = thread::scope(|scope| {
         let start = |number| {
             let (items, stopped, busy) = (items.clone(), stopped.clone(), busy.clone());
-            let worker = format!("worker-{number}");
-            let thread = thread::Builder::new().name(worker.clone());
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
             thread.spawn_scoped(scope, move || {
                 let _busy = busy;
-                work(worker, plan, &items, &stopped)
+                work(plan, &items, &stopped)
             })
         };
-        let workers: io::Result<Vec<_>> = (1..=WORKERS).map(start).collect();
-        let workers = workers?;
-        drop((busy, put));
+        let workers = (1..=WORKERS).map(start).collect::<io::Result<Vec<_>>>()?;
+        drop(busy);
 
         // Asleep until one of the two happens.
         let signal = channel::select! {
@@ -165,10 +158,10 @@ fn run(plan: &Plan, signals: &Receiver<Signal>) -> Result<Outcome, Box<dyn Error
         let asked = Instant::now();
         drop(stop);
         if let Some(Signal { name, .. }) = signal {
-            plan.tell(format_args!("{name}: no new items; again to end at once"));
+            tell(format_args!("{name}: no new items; again to end at once"));
         }
-        let join = |worker: thread::ScopedJoinHandle<'_, Report>| worker.join();
-        let reports: thread::Result<Vec<Report>> = workers.into_iter().map(join).collect();
+        let reports = workers.into_iter().map(ScopedJoinHandle::join);
+        let reports = reports.collect::<thread::Result<Vec<Report>>>();
         let reports = reports.map_err(|_| "a worker panicked")?;
         Ok::<_, Box<dyn Error>>((signal, reports, asked.elapsed()))
     })?;
@@ -181,38 +174,24 @@ fn run(plan: &Plan, signals: &Receiver<Signal>) -> Result<Outcome, Box<dyn Error
 }
 
 /// What a worker has done with the items that it took.
+#[derive(Default)]
 struct Report {
-    worker: String,
     finished: Vec<u32>,
     given_back: Option<u32>,
 }
 
 /// Takes items until there are none or it is stopped.
-fn work(
-    worker: String,
-    plan: &Plan,
-    items: &Receiver<u32>,
-    stopped: &Receiver<Infallible>,
-) -> Report {
-    let mut report = Report {
-        worker,
-        finished: Vec::new(),
-        given_back: None,
-    };
-    let may_go_on = || stopped.try_recv() == Err(TryRecvError::Empty);
-    while may_go_on()
+fn work(plan: &Plan, items: &Receiver<u32>, stopped: &Receiver<()>) -> Report {
+    let mut report = Report::default();
+    while stopped.try_recv() == Err(TryRecvError::Empty)
         && let Ok(item) = items.try_recv()
     {
         // The wait for the answer is a wait for the stop with a time-out: so it can be woken.
-        match stopped.recv_timeout(plan.wait) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                report.given_back = Some(item);
-                break;
-            }
-            Ok(never) => match never {},
+        if stopped.recv_timeout(plan.wait) == Err(RecvTimeoutError::Disconnected) {
+            report.given_back = Some(item);
+            break;
         }
-        plan.tell(format_args!("{} works on item {item}", report.worker));
+        tell(format_args!("works on item {item}"));
         black_box(count_primes(plan.limit));
         report.finished.push(item);
     }
@@ -220,22 +199,19 @@ fn work(
 }
 
 fn count_primes(limit: u32) -> u32 {
-    let divides = |n: u32| {
+    let divisible = |n: u32| {
         (2..)
-            .take_while(move |d| d * d <= n)
-            .any(move |d| n.is_multiple_of(d))
+            .take_while(|d| d * d <= n)
+            .any(|d| n.is_multiple_of(d))
     };
-    (2..limit).filter(|n| !divides(*n)).count() as u32
+    (2..limit).filter(|n| !divisible(*n)).count() as u32
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{} finished {:?}", self.worker, self.finished)?;
-        match self.given_back {
-            Some(item) => write!(f, ", gave back {item}"),
-            None => Ok(()),
-        }
-    }
+/// Says who did what, and when.
+fn tell(event: impl Display) {
+    let now = START.elapsed().as_millis();
+    let thread = thread::current();
+    say!("{now:5} ms  {:<8}  {event}", thread.name().unwrap_or("?"));
 }
 
 struct Outcome {
@@ -249,16 +225,20 @@ struct Outcome {
 impl Outcome {
     /// Every item is in one place: finished, given back or not begun.
     fn check(&self, plan: &Plan) -> Result<(), String> {
-        let of_worker =
-            |report: &Report| [&report.finished[..], report.given_back.as_slice()].concat();
-        let mut all: Vec<u32> = self.reports.iter().flat_map(of_worker).collect();
-        all.extend(&self.not_begun);
+        let mut all = self.not_begun.clone();
+        for Report {
+            finished,
+            given_back,
+        } in &self.reports
+        {
+            all.extend(finished.iter().chain(given_back));
+        }
         all.sort();
         if !all.iter().copied().eq(1..=plan.items) {
             return Err(format!("not every item is in one place: {all:?}"));
         }
         if self.signal.is_none() && self.counts() != [plan.items as usize, 0, 0] {
-            return Err("it ended by itself before everything was done".to_string());
+            return Err("it ended by itself before everything was done".into());
         }
         Ok(())
     }
@@ -288,7 +268,6 @@ mod tests {
             items,
             wait,
             limit: 100,
-            begin: Instant::now(),
         }
     }
 
@@ -306,9 +285,9 @@ mod tests {
             let plan = &plan(5, AN_HOUR);
             let (put, items) = channel::unbounded();
             (1..=5).for_each(|item| put.send(item).unwrap());
-            let (stop, stopped) = channel::bounded(0);
+            let (stop, stopped) = channel::bounded::<()>(0);
             let given_back = thread::scope(|scope| {
-                let worker = || work(String::new(), plan, &items, &stopped);
+                let worker = || work(plan, &items, &stopped);
                 let workers = [(); WORKERS].map(|()| scope.spawn(worker));
                 while items.len() > 5 - WORKERS {
                     thread::yield_now();
@@ -327,8 +306,7 @@ mod tests {
     fn every_worker_is_started_and_reports() {
         let (_tell, signals) = channel::unbounded();
         let outcome = bounded(move || run(&plan(9, Duration::ZERO), &signals).unwrap());
-        let workers: Vec<&str> = outcome.reports.iter().map(|it| &it.worker[..]).collect();
-        assert_eq!(workers, ["worker-1", "worker-2", "worker-3"]);
+        assert_eq!(outcome.reports.len(), WORKERS);
         assert_eq!((outcome.signal, outcome.counts()), (None, [9, 0, 0]));
     }
 
@@ -352,7 +330,6 @@ mod tests {
     fn the_check_finds_an_item_that_is_lost_or_in_two_places() {
         let verdict = |signal, finished: &[u32], given_back, not_begun: &[u32]| {
             let report = Report {
-                worker: String::new(),
                 finished: finished.to_vec(),
                 given_back,
             };

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 fn program(arguments: &[&str]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_graceful-shutdown"));
-    program.args(arguments).stdin(Stdio::null());
+    program.args(arguments);
     program
 }
 
