@@ -27,7 +27,8 @@ mod connections;
 mod sync;
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +39,7 @@ use connections::{Id, Pool, Pooled, Usage};
 
 const USERS: usize = 10;
 const CONNECTIONS: usize = 5;
-/// How long the network and the database take for an answer.
+/// How long the server takes for an answer.
 const LATENCY: Duration = Duration::from_millis(40);
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -47,10 +48,11 @@ static OPEN: AtomicUsize = AtomicUsize::new(0);
 static MOST_OPEN: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let pool = Pool::new(CONNECTIONS, Connection::open);
+    let address = start_server()?;
+    let pool = Pool::new(CONNECTIONS, move |id| Connection::open(id, address));
     say!("1. {USERS} users, {CONNECTIONS} connections, opened when the first ones need them");
     ten_users(&pool)?;
-    say!("\n2. A connection breaks in the middle of a conversation");
+    say!("\n2. The server hangs up in the middle of a conversation");
     broken_connection(&pool)?;
     say!("\n3. A user panics in the middle of a conversation");
     panicking_user(&pool)?;
@@ -68,25 +70,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Stands for a connection to a database, and counts itself among those that are open.
-struct Connection;
+/// Lines to a server and back. It counts itself among those that are open.
+struct Connection(BufReader<TcpStream>);
 
 type Connections = Pool<Connection, io::Error>;
 type Acquired<'a> = Pooled<'a, Connection, io::Error>;
 
 impl Connection {
-    fn open(id: Id) -> io::Result<Self> {
+    fn open(id: Id, address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
         let open = OPEN.fetch_add(1, Ordering::SeqCst) + 1;
         MOST_OPEN.fetch_max(open, Ordering::SeqCst);
         tell(id, "opened");
-        Ok(Self)
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    fn send(&mut self, question: &str) -> io::Result<()> {
+        self.0
+            .get_mut()
+            .write_all(format!("{question}\n").as_bytes())
     }
 
     fn ask(&mut self, question: &str) -> io::Result<String> {
-        thread::sleep(LATENCY);
-        match question {
-            "hang up" => Err(ErrorKind::ConnectionReset.into()),
-            _ => Ok(format!("fine, thanks for {question:?}")),
+        self.send(question)?;
+        let mut answer = String::new();
+        match self.0.read_line(&mut answer)? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(answer.trim_end().into()),
         }
     }
 }
@@ -95,6 +105,32 @@ impl Drop for Connection {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::SeqCst);
     }
+}
+
+/// A server in this same program; its threads end with it.
+fn start_server() -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let serve = move || {
+        for stream in listener.incoming().flatten() {
+            let guest = thread::Builder::new().name("guest".into());
+            _ = guest.spawn(move || converse(&stream));
+        }
+    };
+    thread::Builder::new().name("server".into()).spawn(serve)?;
+    Ok(address)
+}
+
+fn converse(mut stream: &TcpStream) -> io::Result<()> {
+    for question in BufReader::new(stream).lines() {
+        let question = question?;
+        if question == "hang up" {
+            break;
+        }
+        thread::sleep(LATENCY);
+        stream.write_all(format!("fine, thanks for {question:?}\n").as_bytes())?;
+    }
+    Ok(())
 }
 
 fn ten_users(pool: &Connections) -> Result<(), Box<dyn Error>> {
@@ -142,10 +178,9 @@ fn panicking_user(pool: &Connections) -> Result<(), Box<dyn Error>> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("clumsy".into());
         let clumsy = thread.spawn_scoped(scope, || {
-            let Ok(connection) = pool.acquire() else {
-                return;
-            };
-            tell(connection.id(), "in use, and then the user panics");
+            let mut connection = pool.acquire().expect("one is free");
+            connection.send("what time is it?").expect("it works");
+            tell(connection.id(), "asked, and then the user panics");
             // A panic without its message on stderr.
             panic::resume_unwind(Box::new("on purpose"))
         })?;
