@@ -10,27 +10,24 @@
 //!             self.put_aside(amount)      # and again
 //! ```
 //!
-//! is `parking_lot::ReentrantMutex` here. The one in std does not re-enter, since its guard gives
-//! `&mut`, and two of those to the same data cannot be. A reentrant guard gives `&` only, so the data
-//! needs cells. And what it lets in is the reason for most locks: code that runs in the middle of a
-//! change. Better: lock in the public methods, and do the work in functions on `&mut State`. These
-//! cannot be called without the lock, nor lock again, as they do not know it.
+//! is `parking_lot::ReentrantMutex` here. The guard of std's `Mutex` gives `&mut`, and two of those to
+//! the same data cannot be. A reentrant guard gives `&` only, and lets in what most locks keep out:
+//! code that runs in the middle of a change. Better: lock in the public methods, and do the work in
+//! functions on `&mut State`. They cannot be called without the lock, nor lock again.
 //!
-//! Run it with `cargo run --release -p reentrant-lock`. Look at part 2, when the other thread gets
-//! the lock, and at part 3, where both designs give the same answers.
-//!
-//! To take: the split into `Account` and `State`. What the compiler refuses: `tests/refused`.
-//! Before this: `deadlock`; after it: `event-flag`.
+//! Run it with `cargo run --release -p reentrant-lock`. Look at part 2: when does the other thread get
+//! the lock? To take: the split into `Account` and `State`; what the compiler refuses stands in
+//! `tests/refused`. Before this: `deadlock`; after it: `event-flag`.
 
 #![forbid(unsafe_code)]
 
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::error::Error;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -60,52 +57,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         cash: BEGIN.cash - times * (3 + 2),
         saved: times * 3,
     };
-    check(
-        plain == expected,
-        &format!("{plain:?} instead of {expected:?}"),
-    )?;
+    check(plain == expected, "both designs have lost a step")?;
     say!("\nok: both designs end with the same {expected:?}");
     Ok(())
 }
 
-fn a_mutex_does_not_re_enter() -> Result<(), Box<dyn Error>> {
+fn a_mutex_does_not_re_enter() -> Result<(), String> {
     let lock = Mutex::new(());
     let guard = lock.lock().unwrap();
     // `lock` instead of `try_lock` would wait for ever here, or panic.
-    let would_block = matches!(lock.try_lock(), Err(TryLockError::WouldBlock));
-    say!("   try_lock, with the guard still there:  would block = {would_block}");
-    check(would_block, "a Mutex was locked twice")?;
+    let while_locked = format!("{:?}", lock.try_lock());
     drop(guard);
-    let free = lock.try_lock().is_ok();
-    say!(
-        "   try_lock, after the guard is dropped:  would block = {}",
-        !free
-    );
-    check(free, "a Mutex stayed locked")?;
-    Ok(())
+    let afterwards = format!("{:?}", lock.try_lock());
+    say!("   try_lock, with the guard still there:  {while_locked}");
+    say!("   try_lock, after the guard is dropped:  {afterwards}");
+    let as_expected = while_locked == "Err(\"WouldBlock\")" && afterwards == "Ok(())";
+    check(as_expected, "a Mutex was locked twice, or stayed locked")
 }
 
 fn a_reentrant_mutex_counts() -> Result<(), Box<dyn Error>> {
     let lock = ReentrantMutex::new(());
     let first = lock.lock();
     let second = lock.lock();
-    let mut answers = vec![("locked twice", another_thread_gets(&lock)?)];
+    let locked_twice = another_thread_gets(&lock)?;
     drop(second);
-    answers.push(("released once", another_thread_gets(&lock)?));
+    let released_once = another_thread_gets(&lock)?;
     drop(first);
-    answers.push(("released twice", another_thread_gets(&lock)?));
-    for (when, gets) in &answers {
-        say!(
-            "   {when:14}  {}",
-            if *gets {
-                "yes"
-            } else {
-                "no, it would have to wait"
-            }
-        );
-    }
-    let expected = answers.iter().map(|it| it.1).eq([false, false, true]);
-    check(expected, "the other thread got the lock at the wrong time")?;
+    let released_twice = another_thread_gets(&lock)?;
+    say!("   locked twice:    {locked_twice}");
+    say!("   released once:   {released_once}");
+    say!("   released twice:  {released_twice}");
+    let as_expected = [locked_twice, released_once, released_twice] == [false, false, true];
+    check(as_expected, "the other thread got it at the wrong time")?;
     Ok(())
 }
 
@@ -117,53 +100,37 @@ fn another_thread_gets(lock: &ReentrantMutex<()>) -> io::Result<bool> {
     })
 }
 
-/// What both designs can do. `save` is one step to all others, made of two that exist already.
+/// What both designs can do.
 trait Save: Sync {
     fn withdraw(&self, amount: u64) -> Result<(), NotEnough>;
-    fn put_aside(&self, amount: u64);
+    /// Two steps that are one for all others: nobody sees the money withdrawn and not put aside.
     fn save(&self, amount: u64) -> Result<(), NotEnough>;
     fn state(&self) -> State;
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct State {
-    cash: u64,
-    saved: u64,
-}
-
-#[derive(Debug, PartialEq)]
-struct NotEnough;
-
-/// As in Python: each method locks, and may call the others.
+/// As in Python: each method locks, and may call the others. The lock gives `&`, so that the state
+/// has to stand in a cell.
 struct ReentrantAccount {
-    state: ReentrantMutex<Cell<State>>,
+    state: ReentrantMutex<RefCell<State>>,
 }
 
 impl ReentrantAccount {
     fn new(state: State) -> ReentrantAccount {
-        let state = ReentrantMutex::new(Cell::new(state));
+        let state = ReentrantMutex::new(RefCell::new(state));
         ReentrantAccount { state }
+    }
+
+    fn put_aside(&self, amount: u64) {
+        self.state.lock().borrow_mut().put_aside(amount);
     }
 }
 
 impl Save for ReentrantAccount {
     fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
-        let guard = self.state.lock();
-        let mut state = guard.get();
-        state.cash = state.cash.checked_sub(amount).ok_or(NotEnough)?;
-        guard.set(state);
-        Ok(())
-    }
-
-    fn put_aside(&self, amount: u64) {
-        let guard = self.state.lock();
-        let mut state = guard.get();
-        state.saved += amount;
-        guard.set(state);
+        self.state.lock().borrow_mut().withdraw(amount)
     }
 
     fn save(&self, amount: u64) -> Result<(), NotEnough> {
-        // Without this lock others could see the money withdrawn and not yet put aside.
         let _guard = self.state.lock();
         self.withdraw(amount)?;
         self.put_aside(amount);
@@ -171,7 +138,7 @@ impl Save for ReentrantAccount {
     }
 
     fn state(&self) -> State {
-        self.state.lock().get()
+        *self.state.lock().borrow()
     }
 }
 
@@ -182,9 +149,8 @@ struct Account {
 
 impl Account {
     fn new(state: State) -> Account {
-        Account {
-            state: Mutex::new(state),
-        }
+        let state = Mutex::new(state);
+        Account { state }
     }
 
     /// A panic leaves a Mutex marked as poisoned. None of the functions below can panic half-way.
@@ -196,10 +162,6 @@ impl Account {
 impl Save for Account {
     fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
         self.lock().withdraw(amount)
-    }
-
-    fn put_aside(&self, amount: u64) {
-        self.lock().put_aside(amount);
     }
 
     fn save(&self, amount: u64) -> Result<(), NotEnough> {
@@ -214,6 +176,12 @@ impl Save for Account {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct State {
+    cash: u64,
+    saved: u64,
+}
+
 /// Whoever has `&mut State` holds the lock. There is no lock in sight to be taken a second time.
 impl State {
     fn withdraw(&mut self, amount: u64) -> Result<(), NotEnough> {
@@ -226,39 +194,34 @@ impl State {
     }
 }
 
+#[derive(Debug, PartialEq)]
+struct NotEnough;
+
 /// Each thread saves 3 and spends 2 in each round. Returns what there is in the end.
 fn save_and_spend(name: &str, account: &impl Save) -> Result<State, Box<dyn Error>> {
-    let rounds = || -> Result<(), String> {
-        for _ in 0..ROUNDS {
-            account.save(3).map_err(|_| "the cash ran out")?;
-            account.withdraw(2).map_err(|_| "the cash ran out")?;
-            // To save moves money from here to there, to spend takes 2: nobody ever sees 3 missing.
-            let State { cash, saved } = account.state();
-            let spent = BEGIN.cash - cash - saved;
-            check(
-                spent.is_multiple_of(2),
-                "seen: money on its way to the savings",
-            )?;
-        }
-        Ok(())
+    let round = || -> Result<bool, NotEnough> {
+        account.save(3)?;
+        account.withdraw(2)?;
+        // Only what is spent is missing, so nobody ever sees 3 of it on their way to the savings.
+        let State { cash, saved } = account.state();
+        Ok((BEGIN.cash - cash - saved).is_multiple_of(2))
     };
     let begin = Instant::now();
     thread::scope(|scope| -> Result<(), Box<dyn Error>> {
         let start = |n| {
             let builder = thread::Builder::new().name(format!("{name}-{n}"));
-            builder.spawn_scoped(scope, rounds)
+            builder.spawn_scoped(scope, || (0..ROUNDS).all(|_| round() == Ok(true)))
         };
         let threads: io::Result<Vec<_>> = (1..=THREADS).map(start).collect();
         for thread in threads? {
-            thread.join().expect("no thread panics")?;
+            let well = thread.join().expect("no thread panics");
+            check(well, "the cash ran out, or money was seen on its way")?;
         }
         Ok(())
     })?;
     let state = account.state();
-    say!(
-        "   {name:10} {:4} ms  {state:?}",
-        begin.elapsed().as_millis()
-    );
+    let ms = begin.elapsed().as_millis();
+    say!("   {name:10} {ms:4} ms  {state:?}");
     Ok(state)
 }
 
@@ -273,8 +236,9 @@ fn check(holds: bool, complaint: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::panic::{self, AssertUnwindSafe};
-    use std::sync::mpsc;
+    use std::sync::{TryLockError, mpsc};
     use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(20);
@@ -289,13 +253,12 @@ mod tests {
                 account.save(6),
                 account.save(9),
             ];
-            account.put_aside(1);
             (results, account.state())
         };
         let reentrant = answers(&ReentrantAccount::new(LITTLE));
         assert_eq!(reentrant, answers(&Account::new(LITTLE)));
         let results = [Ok(()), Err(NotEnough), Ok(()), Err(NotEnough)];
-        assert_eq!(reentrant, (results, State { cash: 0, saved: 16 }));
+        assert_eq!(reentrant, (results, State { cash: 0, saved: 15 }));
     }
 
     #[test]
