@@ -15,10 +15,9 @@
 //! either: the guard that `lock` returns unlocks when it goes out of scope, by an error or panic too.
 //!
 //! Run it with `cargo run --release -p safe-counter`. Look at the price of each way to count, and
-//! at what a lock does that is held while working: ten threads are then as slow as one.
-//!
-//! To take: `Counter`, fifteen lines. What the compiler refuses stands in `tests/refused`.
-//! Before this: `scoped-threads`; after it: `race-condition`.
+//! at a lock that is held while working: ten threads are then as slow as one. To take: `Counter`; what
+//! the compiler refuses stands in `tests/refused`. Before this: `scoped-threads`; after it:
+//! `race-condition`.
 
 #![forbid(unsafe_code)]
 
@@ -35,6 +34,7 @@ use std::time::{Duration, Instant};
 
 const COUNTING_THREADS: usize = 5;
 const COUNTS: u64 = 1_000_000;
+const TOTAL: u64 = COUNTING_THREADS as u64 * COUNTS;
 
 const WORKING_THREADS: usize = 10;
 const PIECES: usize = 4;
@@ -50,8 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     two_ways_to_hold_a_lock()?;
 
-    let total = COUNTING_THREADS as u64 * COUNTS;
-    say!("\nok: every way counted exactly {total}, both ways to hold the lock all answers");
+    say!("\nok: every way counted exactly {TOTAL}, both ways to hold the lock all answers");
     Ok(())
 }
 
@@ -66,34 +65,30 @@ fn three_ways_to_count() -> Result<(), Box<dyn Error>> {
     for (name, way) in ways {
         let begin = Instant::now();
         let total = way()?;
-        let took = begin.elapsed();
-        let times = took.as_secs_f64() / alone.get_or_insert(took).as_secs_f64();
-        let ms = took.as_secs_f64() * 1000.0;
+        let took = begin.elapsed().as_secs_f64();
+        let (ms, times) = (took * 1000.0, took / *alone.get_or_insert(took));
         say!("   {name:34}  {total}  {ms:6.1} ms, {times:5.1} times the first");
-        let expected = COUNTING_THREADS as u64 * COUNTS;
-        check(
-            total == expected,
-            &format!("{name}: {total}, not {expected}"),
-        )?;
+        check(total == TOTAL, "that is not what was counted")?;
     }
     Ok(())
 }
 
 /// As much as all the others together.
 fn one_thread() -> io::Result<u64> {
-    let totals = on_threads("alone", 1, || count_alone(COUNTING_THREADS as u64 * COUNTS))?;
-    Ok(totals.iter().sum())
+    Ok(count_alone(TOTAL))
 }
 
 fn with_lock() -> io::Result<u64> {
     let counter = Counter::default();
-    let work = || (0..COUNTS).for_each(|_| counter.add(1));
-    on_threads("lock", COUNTING_THREADS, work)?;
+    on_threads("lock", COUNTING_THREADS, || {
+        for _ in 0..COUNTS {
+            counter.add(1);
+        }
+    })?;
     Ok(counter.value())
 }
 
-/// The number and its lock in one. There is no way to the number past the lock, not even in
-/// here.
+/// The number and its lock in one. There is no way to the number past the lock, not even in here.
 #[derive(Default)]
 struct Counter {
     value: Mutex<u64>,
@@ -125,11 +120,11 @@ impl Counter {
 fn with_atomic() -> io::Result<u64> {
     let counter = AtomicU64::new(0);
     // `Relaxed` is enough for a count. That we see all of it afterwards is the doing of `join`.
-    let add_one = |_| {
-        counter.fetch_add(1, Ordering::Relaxed);
-    };
-    let work = || (0..COUNTS).for_each(add_one);
-    on_threads("atomic", COUNTING_THREADS, work)?;
+    on_threads("atomic", COUNTING_THREADS, || {
+        for _ in 0..COUNTS {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    })?;
     Ok(counter.into_inner())
 }
 
@@ -145,15 +140,11 @@ fn count_alone(times: u64) -> u64 {
 }
 
 fn two_ways_to_hold_a_lock() -> Result<(), Box<dyn Error>> {
-    let long = add_up("long", add_while_locked, ask)?;
-    long.tell("locked while asking");
-    let brief = add_up("brief", add_when_done, ask)?;
-    brief.tell("locked to add only");
-
-    let expected = (WORKING_THREADS * PIECES) as u64;
-    let complete = [long.sum, brief.sum] == [expected; 2];
-    check(complete, "an answer was lost")?;
-    check(long.most_at_work == 1, "two threads were under one lock")?;
+    let (long_sum, at_once) = add_up("asking", add_while_locked, ask)?;
+    let (brief_sum, _) = add_up("adding", add_when_done, ask)?;
+    let answers = (WORKING_THREADS * PIECES) as u64;
+    check([long_sum, brief_sum] == [answers; 2], "an answer was lost")?;
+    check(at_once == 1, "two threads were under one lock")?;
     Ok(())
 }
 
@@ -177,27 +168,20 @@ fn add_when_done(counter: &Counter, work: &dyn Fn() -> u64) {
     *sum += answer;
 }
 
-struct Outcome {
-    sum: u64,
-    /// The most threads that were ever at work at the same time.
-    most_at_work: usize,
-    /// How often a thread found the lock locked as it began a piece of work.
-    found_locked: usize,
-    took: Duration,
-}
-
-/// Each thread does its pieces of work; `add` decides when the lock is held.
+/// Each thread does its pieces of work; `add` decides when the lock is held. Returns the sum, and
+/// the most threads that were ever at work at once.
 fn add_up(
     name: &str,
     add: fn(&Counter, &dyn Fn() -> u64),
     work: impl Fn() -> u64 + Sync,
-) -> io::Result<Outcome> {
+) -> io::Result<(u64, usize)> {
     let counter = Counter::default();
     let (at_work, most_at_work) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let found_locked = AtomicUsize::new(0);
     let observed_work = || {
         let now = at_work.fetch_add(1, Ordering::SeqCst) + 1;
         most_at_work.fetch_max(now, Ordering::SeqCst);
+        found_locked.fetch_add(counter.is_locked().into(), Ordering::SeqCst);
         let result = work();
         at_work.fetch_sub(1, Ordering::SeqCst);
         result
@@ -205,29 +189,16 @@ fn add_up(
     let begin = Instant::now();
     on_threads(name, WORKING_THREADS, || {
         for _ in 0..PIECES {
-            found_locked.fetch_add(counter.is_locked().into(), Ordering::SeqCst);
             add(&counter, &observed_work);
         }
     })?;
-    Ok(Outcome {
-        sum: counter.value(),
-        most_at_work: most_at_work.into_inner(),
-        found_locked: found_locked.into_inner(),
-        took: begin.elapsed(),
-    })
-}
-
-impl Outcome {
-    fn tell(&self, name: &str) {
-        let pieces = WORKING_THREADS * PIECES;
-        say!(
-            "   {name:20}  {:4.0} ms  at most {:2} at work at once; \
-             found it locked before {:2} of {pieces} pieces",
-            self.took.as_secs_f64() * 1000.0,
-            self.most_at_work,
-            self.found_locked,
-        );
-    }
+    let (ms, most) = (begin.elapsed().as_millis(), most_at_work.into_inner());
+    let (locked, pieces) = (found_locked.into_inner(), WORKING_THREADS * PIECES);
+    say!(
+        "   locked while {name}  {ms:4} ms  at most {most:2} at work at once; \
+         meanwhile the lock was locked {locked:2} of {pieces} times"
+    );
+    Ok((counter.value(), most))
 }
 
 /// Runs the work on so many named threads, and returns what each of them returned.
@@ -264,7 +235,7 @@ mod tests {
     #[test]
     fn no_count_is_lost_in_any_way() {
         for way in [one_thread, with_lock, with_atomic, with_own_sums] {
-            assert_eq!(way().unwrap(), COUNTING_THREADS as u64 * COUNTS);
+            assert_eq!(way().unwrap(), TOTAL);
         }
     }
 
@@ -323,8 +294,7 @@ mod tests {
             thread::yield_now();
             1
         });
-        let outcome = outcome.unwrap();
-        assert_eq!((outcome.sum, outcome.most_at_work), (40, 1));
+        assert_eq!(outcome.unwrap(), (40, 1));
     }
 
     /// Nobody's work ends before all ten are at work: with a lock around it, this would hang.
@@ -341,6 +311,6 @@ mod tests {
         });
         let outcome = end.recv_timeout(Duration::from_secs(20));
         let outcome = outcome.expect("the threads wait for each other's work");
-        assert_eq!((outcome.sum, outcome.most_at_work), (40, WORKING_THREADS));
+        assert_eq!(outcome, (40, WORKING_THREADS));
     }
 }
