@@ -7,12 +7,10 @@ use bounded::OutputInTime;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn output() -> Result<String, Box<dyn Error>> {
-    let output = Command::new(env!("CARGO_BIN_EXE_race-condition"))
-        .stdin(Stdio::null())
-        .output_in_time()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_race-condition")).output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     Ok(String::from_utf8(output.stdout)?)
 }
@@ -21,13 +19,9 @@ fn output() -> Result<String, Box<dyn Error>> {
 fn it_loses_what_it_has_to_and_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
     let text = output()?;
     let verdict = text.lines().last().unwrap_or_default();
-    assert!(verdict.starts_with("ok: the forced races lost"), "{text}");
+    assert!(verdict.starts_with("ok: the forced race lost"), "{text}");
     assert!(
         text.contains("2000 increments, 1000 lost, as expected"),
-        "{text}"
-    );
-    assert!(
-        text.contains("2 sold of 1 ticket, -1 left, as expected"),
         "{text}"
     );
     assert_eq!(text.matches("  2000000, none lost").count(), 3, "{text}");
