@@ -299,6 +299,7 @@ mod tests {
             assert_eq!(outcomes(Vec::<Nothing>::new()).await, []);
         });
     }
+
     /// Six tasks of a second for two permits; of the first two, one fails and one panics.
     fn six_for(
         permits: &Arc<Semaphore>,

@@ -13,9 +13,9 @@
 //! not counted as completed; and `gather` owns its tasks, so none goes on after the first error. A
 //! future that is dropped has ended: that is all there is to cancelling.
 //!
-//! Run it with `cargo run -p async-gather`. Look at what the server saw, and at what a waiting task
-//! costs and a waiting thread. Tasks pay where thousands wait, or a wait is cut short from outside;
-//! threads need no runtime, and they compute at the same time.
+//! Run it with `cargo run -p async-gather`. Look at what the server saw, and at part 6: on the event
+//! loop nothing is computed sooner. Tasks pay where thousands wait, or a wait is cut short from
+//! outside; threads need no runtime, and they compute at the same time.
 //!
 //! To take: `src/gather.rs`. Before this: `sequential-vs-threads`, `future-handle`.
 
@@ -23,7 +23,6 @@
 
 mod ask;
 mod computing;
-mod cost;
 mod gather;
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
@@ -31,7 +30,6 @@ mod slow_server;
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::panic;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -42,7 +40,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use ask::{ask, ask_by_threads};
-use cost::Cost;
 use gather::{FirstFailure, gather, outcomes, with_permit};
 use slow_server::{Reply, Server, all_at_once};
 
@@ -76,8 +73,6 @@ async fn story() -> Result<()> {
     let cores = available_parallelism()?;
     say!("\n6. Four tasks that compute, beside one that wants its turn every 2 ms; cores: {cores}");
     computing().await?;
-    say!("\n7. What it costs to wait, for each one of many");
-    cost_of_waiting().await;
     say!("\nok: {QUESTIONS} answers in about one wait, each failure counted, nothing left running");
     Ok(())
 }
@@ -110,17 +105,10 @@ async fn each_outcome() -> Result<()> {
     check((completed, failed) == (0, 5), "nobody answers")?;
 
     let server = Server::start(|question| match question {
-        2 => Reply::HangUp(SHORT),
+        2 | 4 => Reply::HangUp(SHORT),
         _ => Reply::Answer(SHORT),
     })?;
-    let address = server.address;
-    let task = |question| async move {
-        assert!(question != 4, "nobody has thought of this question");
-        ask(address, question).await
-    };
-    panic::set_hook(Box::new(|_| {})); // It is told below, as one outcome among others.
-    let mixed = outcomes((1..=QUESTIONS).map(task)).await;
-    let _ = panic::take_hook();
+    let mixed = outcomes((1..=QUESTIONS).map(|question| ask(server.address, question))).await;
     for (question, outcome) in (1..).zip(&mixed) {
         match outcome {
             Ok(answer) => say!("   question {question}: {answer}"),
@@ -189,30 +177,10 @@ async fn computing() -> Result<()> {
         let (wall, beats) = (run.wall, run.beats);
         say!("   {how:15} {wall:>5.0?}, the other had {beats} turns");
     }
-    let right = |run: &computing::Run| run.primes == computing::PRIMES;
-    check(
-        runs.iter().all(|(_, run)| right(run)),
-        "all count the primes",
-    )?;
+    let right = |(_, run): &(_, computing::Run)| run.primes == computing::PRIMES;
+    check(runs.iter().all(right), "all count the primes")?;
     let [silent, yielding, _] = runs.map(|(_, run)| run.beats);
     check(silent < yielding, "a yield gives others their turn")
-}
-
-async fn cost_of_waiting() {
-    tell("20,000 tasks", &cost::of_tasks(20_000).await);
-    match cost::of_threads(500) {
-        Ok(cost) => tell("500 threads", &cost),
-        Err(error) => say!("   500 threads are too many here: {error}"),
-    }
-    say!("   (to start, wake and join it; what the kernel keeps for a thread comes on top)");
-}
-
-fn tell(who: &str, cost: &Cost) {
-    let memory = match cost.bytes {
-        Some(bytes) => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        None => "memory not known here".to_string(),
-    };
-    say!("   {who:12} {:>7.1?}, {memory}", cost.time);
 }
 
 fn check(holds: bool, promise: &str) -> Result<()> {
