@@ -5,14 +5,14 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// `del` in Python's task freed nothing, and its process pool made a copy for each worker.
 #[test]
 fn each_buffer_goes_back_to_the_system_while_the_program_still_runs() -> Result<(), Box<dyn Error>>
 {
     let mut program = Command::new(env!("CARGO_BIN_EXE_memory-ownership"));
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
