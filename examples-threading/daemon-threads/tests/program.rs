@@ -5,13 +5,13 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 const ROLE: &str = "DAEMON_THREADS_ROLE";
 
 fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_daemon-threads"));
-    program.stdin(Stdio::null()).env_remove(ROLE);
+    program.env_remove(ROLE);
     program
 }
 
