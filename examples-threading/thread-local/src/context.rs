@@ -114,6 +114,26 @@ mod tests {
         });
     }
 
+    /// The end of a scope would wait for its threads' work alone. `join` also waits until their
+    /// thread-local values have been dropped.
+    #[test]
+    fn thread_local_values_are_separate_and_dropped_at_the_threads_end() {
+        static DROPPED: AtomicU32 = AtomicU32::new(0);
+        struct Counter(AtomicU32);
+        impl Drop for Counter {
+            fn drop(&mut self) {
+                DROPPED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        thread_local! { static MINE: Counter = const { Counter(AtomicU32::new(0)) }; }
+
+        let dropped = || DROPPED.load(Ordering::Relaxed);
+        let count = || MINE.with(|mine| mine.0.fetch_add(1, Ordering::Relaxed) + 1);
+        let counted = thread::spawn(move || [count(), count(), dropped()]);
+        assert_eq!(counted.join().unwrap(), [1, 2, 0]);
+        assert_eq!([count(), dropped()], [1, 1]);
+    }
+
     /// A panic in a thread-local value's `drop` would abort the whole program.
     #[test]
     fn a_value_that_is_dropped_at_the_threads_end_may_still_ask() {

@@ -16,9 +16,8 @@
 //! handler fail unheard: a misspelt or missing name does not compile, and `join` returns a panic.
 //!
 //! Run it with `cargo run -p thread-local`. Look at part 2, where two threads handle six requests,
-//! one of which fails, and at part 3, where each thread has opened a connection of its own.
-//!
-//! To take: `src/context.rs`. Before this: `scoped-threads`; after it: `thread-pool`.
+//! one of which fails. To take: `src/context.rs`. Before this: `scoped-threads`; after it:
+//! `thread-pool`.
 
 #![forbid(unsafe_code)]
 
@@ -26,11 +25,9 @@ mod context;
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -42,29 +39,17 @@ const ANSWER_TIME: Duration = Duration::from_millis(30);
 fn main() -> Result<(), Box<dyn Error>> {
     tell_of_panics();
     say!("1. Five requests at the same time, a thread for each");
-    let mut served = serve(5, 1..=5, |_| answer())?;
+    let served = serve(5, 1..=5, |_| answer())?;
     check(&served, &[])?;
 
     say!("\n2. Two threads for six requests; request 13 fails");
-    let pool = serve(2, 11..=16, |request| {
-        audit();
-        match request {
-            13 => panic!("request {request} has no answer"),
-            _ => answer(),
-        }
+    let pool = serve(2, 11..=16, |request| match request {
+        13 => panic!("request {request} has no answer"),
+        _ => answer(),
     })?;
     check(&pool, &[13])?;
 
-    say!("\n3. Each thread opened a connection of its own, which was dropped at the thread's end");
-    served.extend(pool);
-    let threads: HashSet<_> = served.iter().map(|served| served.thread).collect();
-    let [opened, closed] = [&OPENED, &CLOSED].map(|count| count.load(Ordering::Relaxed));
-    let threads = threads.len();
-    say!("   {threads} threads, {opened} connections opened, {closed} closed");
-    if (opened, closed) != (threads, threads) {
-        return Err("not every thread has opened one connection and closed it".into());
-    }
-    let requests = served.len();
+    let requests = served.len() + pool.len();
     say!("\nok: {requests} requests saw their own context only, and left nothing behind");
     Ok(())
 }
@@ -72,7 +57,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// How a request went.
 struct Served {
     request: u32,
-    thread: thread::ThreadId,
     /// What the thread still had in mind before.
     left_behind: Option<Context>,
     /// The context in which it was answered, if it was.
@@ -94,8 +78,6 @@ where
                 .spawn_scoped(scope, move || mine.map(|n| serve_one(n, handle)).collect())
         };
         let workers: io::Result<Vec<_>> = (0..threads).map(start).collect();
-        // The end of the scope would wait for the threads' work alone. `join` also waits until
-        // their thread-local values have been dropped.
         let join = |worker: thread::ScopedJoinHandle<'_, Vec<Served>>| worker.join().unwrap();
         Ok(workers?.into_iter().flat_map(join).collect())
     })
@@ -107,7 +89,6 @@ fn serve_one(request: u32, handle: impl Fn(u32) -> Option<Context>) -> Served {
     let work = || within(Context { request, user }, || handle(request));
     Served {
         request,
-        thread: thread::current().id(),
         left_behind,
         // One failed request must not end the thread.
         answered: panic::catch_unwind(AssertUnwindSafe(work)),
@@ -116,17 +97,9 @@ fn serve_one(request: u32, handle: impl Fn(u32) -> Option<Context>) -> Served {
 
 /// Far down in a request. Nobody has passed the user along, and yet it is known here.
 fn answer() -> Option<Context> {
-    CONNECTION.with(Connection::ask);
+    thread::sleep(ANSWER_TIME);
     log("answered");
     current()
-}
-
-/// For a while the request acts in another name.
-fn audit() {
-    if let Some(context) = current() {
-        let user = "auditor".to_string();
-        within(Context { user, ..context }, || log("looked at"));
-    }
 }
 
 fn log(event: &str) {
@@ -137,32 +110,6 @@ fn log(event: &str) {
             say!("   {name}  request {request:2} {event} for {user}")
         }
         None => say!("   {name}  {event} for nobody"),
-    }
-}
-
-thread_local! {
-    /// Opened when a thread first asks, and then the thread's own: no lock, and no pool.
-    static CONNECTION: Connection = Connection::open();
-}
-static OPENED: AtomicUsize = AtomicUsize::new(0);
-static CLOSED: AtomicUsize = AtomicUsize::new(0);
-
-struct Connection;
-
-impl Connection {
-    fn open() -> Connection {
-        OPENED.fetch_add(1, Ordering::Relaxed);
-        Connection
-    }
-
-    fn ask(&self) {
-        thread::sleep(ANSWER_TIME);
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        CLOSED.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -225,27 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn thread_local_values_are_separate_and_dropped_at_the_threads_end() {
-        thread_local! { static MINE: (AtomicUsize, Connection) = (0.into(), Connection::open()) }
-        let closed = || CLOSED.load(Ordering::Relaxed);
-        let count = || MINE.with(|mine| mine.0.fetch_add(1, Ordering::Relaxed) + 1);
-        let before = closed();
-        let counted = thread::spawn(move || [count(), count(), closed() - before]);
-        assert_eq!(counted.join().unwrap(), [1, 2, 0]);
-        assert_eq!((count(), closed() - before), (1, 1));
-    }
-
-    #[test]
     fn the_check_finds_what_is_wrong() {
         let context = |request| Context {
             request,
             user: String::new(),
         };
         let verdict = |left_behind, answered| {
-            let thread = thread::current().id();
             let served = Served {
                 request: 2,
-                thread,
                 left_behind,
                 answered: Ok(answered),
             };

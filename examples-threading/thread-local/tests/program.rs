@@ -5,11 +5,11 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn output() -> Result<String, Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_thread-local"));
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8(output.stderr)?, "");
     Ok(String::from_utf8(output.stdout)?)
