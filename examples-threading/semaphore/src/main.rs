@@ -1,6 +1,6 @@
 //! A semaphore: of many threads, only so many at once may do something.
 //!
-//! In Python:
+//! What a Python developer knows as
 //!
 //! ```python
 //! gate = threading.BoundedSemaphore(2)
@@ -10,23 +10,22 @@
 //! gate.release()      # one too many: ValueError; a plain Semaphore lets three in from now on
 //! ```
 //!
-//! std has none: what one needs is a number in a `Mutex`, and a `Condvar`, see `src/semaphore.rs`.
-//! Here a permit is a value. To drop it is to return it, also when a thread panics, and the
-//! compiler refuses to drop it twice (E0382) or to make one up (E0451): no third can get in.
+//! is a number in a `Mutex`, and a `Condvar`: std has no such type. Here a permit is a value. To drop
+//! it is to return it, also when a thread panics, and the compiler refuses to drop it twice (E0382)
+//! or to make one up (E0451): no third can get in.
 //!
-//! Run it with `cargo run -p semaphore`. Look at who is inside: two at once, never more, and the
-//! others enter in the order in which they came.
-//!
-//! To take: `src/semaphore.rs`, with `src/sync.rs`; its tests are `tests/semaphore.rs` and
-//! `tests/model.rs`. Before this: `event-flag`; after it: `barrier-phases`, `connection-pool`.
+//! Run it with `cargo run -p semaphore`. Look at who is inside: two at once, never more. To take:
+//! `src/semaphore.rs` with `src/sync.rs`; its tests are `tests/semaphore.rs` and `tests/model.rs`.
+//! Before this: `event-flag`; after it: `barrier-phases`, `connection-pool`.
 
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io;
 use std::panic;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,8 +39,6 @@ mod sync;
 const WORKERS: usize = 5;
 const PERMITS: usize = 2;
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Against a semaphore that lets in too few.
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
     say!("1. {WORKERS} workers, {PERMITS} permits");
@@ -61,41 +58,49 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The most workers that were inside at once.
 fn run(gate: &Semaphore) -> Result<usize, Box<dyn Error>> {
-    let story = Story(Instant::now());
-    let inside = AtomicUsize::new(0);
-    let peak = AtomicUsize::new(0);
-    // The first two inside wait for each other. So there are two at once in every run, also on a
-    // machine that is so busy that one would be out again before the next gets in.
-    let (entries, both_inside) = (Mutex::new(0), Condvar::new());
+    let begin = Instant::now();
+    let (inside, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (entries, meeting) = (AtomicUsize::new(0), Barrier::new(PERMITS));
 
-    let work = |number: usize| {
+    let work = || {
         let _permit = gate.acquire();
         let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
         peak.fetch_max(now, Ordering::SeqCst);
-        story.tell(format_args!("enters, {now} inside"));
-        let mut entries = entries.lock().unwrap();
-        *entries += 1;
-        both_inside.notify_all();
-        drop(both_inside.wait_timeout_while(entries, LIMIT, |entries| *entries < PERMITS));
-        let primes = count_primes(250_000 + 50_000 * number as u64);
-        story.tell(format_args!("found {primes} primes and leaves"));
+        tell(begin, format_args!("enters, {now} inside"));
+        // The first two inside wait for each other. So there are two at once in every run, also on
+        // a machine that is so busy that one would be out again before the next gets in.
+        if entries.fetch_add(1, Ordering::SeqCst) < PERMITS {
+            meeting.wait();
+        }
+        let result = fibonacci(34);
+        tell(begin, format_args!("has computed {result} and leaves"));
         inside.fetch_sub(1, Ordering::SeqCst);
         // Here the permit is returned. `let _ = gate.acquire()` would have done so at once.
     };
     thread::scope(|scope| {
         // Until all have been started, nobody gets in.
-        let all = gate.acquire_many(PERMITS);
-        let mut workers = Vec::new();
+        let _all = gate.acquire_many(PERMITS);
         for number in 1..=WORKERS {
             let worker = thread::Builder::new().name(format!("worker-{number}"));
-            workers.push(worker.spawn_scoped(scope, move || work(number))?);
+            worker.spawn_scoped(scope, work)?;
         }
-        drop(all);
-        for worker in workers {
-            worker.join().map_err(|_| "a worker panicked")?;
-        }
-        Ok(peak.load(Ordering::SeqCst))
-    })
+        Ok::<(), io::Error>(())
+    })?;
+    Ok(peak.into_inner())
+}
+
+/// Who did what, and when.
+fn tell(begin: Instant, event: impl Display) {
+    let (now, thread) = (begin.elapsed().as_millis(), thread::current());
+    say!("{now:>5} ms  {:<8}  {event}", thread.name().unwrap_or("?"));
+}
+
+/// Slow on purpose: work for the processor, so that a trace shows who is inside.
+fn fibonacci(n: u32) -> u64 {
+    match n {
+        0 | 1 => n.into(),
+        _ => fibonacci(n - 1) + fibonacci(n - 2),
+    }
 }
 
 fn panic_inside(gate: &Semaphore) -> Result<(), Box<dyn Error>> {
@@ -145,46 +150,9 @@ fn told(permit: &Option<Permit>) -> &'static str {
     }
 }
 
-/// Tells who did what, and when.
-struct Story(Instant);
-
-impl Story {
-    fn tell(&self, event: impl Display) {
-        let now = self.0.elapsed().as_millis();
-        let thread = thread::current();
-        say!("{now:>5} ms  {:<8}  {event}", thread.name().unwrap_or("?"));
-    }
-}
-
-fn count_primes(limit: u64) -> usize {
-    (2..limit).filter(|&number| is_prime(number)).count()
-}
-
-/// By trial division, which is slow, and here that is the point.
-fn is_prime(number: u64) -> bool {
-    let mut divisor = 2;
-    while divisor * divisor <= number {
-        if number.is_multiple_of(divisor) {
-            return false;
-        }
-        divisor += 1;
-    }
-    number > 1
-}
-
 fn expect(holds: bool, promise: &str) -> Result<(), String> {
     match holds {
         true => Ok(()),
         false => Err(format!("this did not hold: {promise}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_25_primes_below_a_hundred() {
-        assert_eq!([0, 2, 3, 100].map(count_primes), [0, 0, 1, 25]);
     }
 }
