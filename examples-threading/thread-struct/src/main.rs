@@ -16,10 +16,8 @@
 //! both, where Python gives a wrong list and a `RuntimeError` at run time.
 //!
 //! Run it with `cargo run -p thread-struct`. Look at the steps of A and B, which mix, and at the
-//! reports, which are whole.
-//!
-//! To take: `Counter::start` and `Counter::run`, twelve lines. What the compiler refuses stands in
-//! `tests/refused`. Before this: `thread-basics`; after it: `sequential-vs-threads`.
+//! reports, which are whole. To take: `Counter::start` and `Counter::run`; what the compiler refuses
+//! stands in `tests/refused`. Before this: `thread-basics`; after it: `sequential-vs-threads`.
 
 #![forbid(unsafe_code)]
 
@@ -89,8 +87,7 @@ impl Counter {
         thread.spawn(|| self.run())
     }
 
-    /// The work. It needs no thread: who calls it waits for the report. It cannot be mistaken
-    /// for `start`, which gives a handle.
+    /// The work. It needs no thread: who calls it waits for the report.
     fn run(mut self) -> Report {
         let begin = Instant::now();
         for step in 1..=STEPS {

@@ -5,12 +5,12 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn both_reports_are_complete_whatever_order_the_steps_came_in() -> Result<(), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_thread-struct"));
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let found = |line: &str| text.lines().filter(|it| it.contains(line)).count();
