@@ -10,8 +10,7 @@
 //!
 //! compiles in Rust, too, and hangs as well: the compiler excludes data races, not deadlocks. What
 //! it does exclude is what goes wrong with the cures. A lock cannot stay locked after an error or a
-//! panic, as its guard unlocks on every way out; and a time-out gives no guard, hence no data: no
-//! work is skipped in silence.
+//! panic, as its guard unlocks; and a time-out gives no guard, hence no data to work on by mistake.
 //!
 //! Run it with `cargo run --release -p deadlock`. Look at part 1, where the program starts itself as
 //! a child that hangs for certain, waits a little, and ends it; and at part 2, where each cure does
