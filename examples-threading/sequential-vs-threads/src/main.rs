@@ -25,7 +25,6 @@
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
 use std::error::Error;
-use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,23 +71,20 @@ fn is_prime(number: u32) -> bool {
 
 /// What a task gave, and when and where it ran.
 struct Run<T> {
-    result: T,
     thread: String,
     begin: Duration,
+    result: T,
     end: Duration,
 }
 
 impl<T> Run<T> {
     fn of(work: impl FnOnce() -> T, clock: Instant) -> Run<T> {
-        let thread = thread::current().name().unwrap_or("?").to_string();
-        let begin = clock.elapsed();
-        let result = work();
-        let end = clock.elapsed();
+        // The fields are worked out in this order.
         Run {
-            result,
-            thread,
-            begin,
-            end,
+            thread: thread::current().name().unwrap_or("?").to_string(),
+            begin: clock.elapsed(),
+            result: work(),
+            end: clock.elapsed(),
         }
     }
 }
@@ -135,14 +131,12 @@ fn overlap<T>(runs: &[Run<T>]) -> bool {
 fn compare<T: PartialEq>(alone: &[Run<T>], together: &[Run<T>]) -> Result<()> {
     let (wall_alone, wall_together) = (wall(alone), wall(together));
     let column = wall_alone.max(wall_together) / 60;
-    say!(
-        "   one after another: {wall_alone:.0?}\n{}",
-        bars(alone, column)
-    );
-    say!(
-        "   at once: {wall_together:.0?}\n{}",
-        bars(together, column)
-    );
+    for (how, wall, runs) in [
+        ("one after another", wall_alone, alone),
+        ("at once", wall_together, together),
+    ] {
+        say!("   {how}: {} ms\n{}", wall.as_millis(), bars(runs, column));
+    }
     let ratio = wall_alone.as_secs_f64() / wall_together.as_secs_f64();
     say!("   {ratio:.1} times as fast");
 
@@ -162,26 +156,18 @@ fn wall<T>(runs: &[Run<T>]) -> Duration {
 fn bars<T>(runs: &[Run<T>], column: Duration) -> String {
     let column = column.max(Duration::from_nanos(1));
     let columns = |time: Duration| time.div_duration_f64(column).round() as usize;
-    let mut lanes: Vec<(&str, String)> = Vec::new();
-    for run in runs {
-        if lanes.last().is_none_or(|(thread, _)| *thread != run.thread) {
-            lanes.push((&run.thread, String::new()));
-        }
-        if let Some((_, lane)) = lanes.last_mut() {
+    let lane = |runs: &[Run<T>]| {
+        let mut lane = String::new();
+        for run in runs {
             let begin = columns(run.begin).max(lane.len());
             let inside = columns(run.end).saturating_sub(begin + 2);
-            lane.extend(iter::repeat_n(' ', begin - lane.len()));
-            lane.extend(
-                iter::once('[')
-                    .chain(iter::repeat_n('=', inside))
-                    .chain(Some(']')),
-            );
+            // The lane so far, filled up with blanks to where the bar begins.
+            lane = format!("{lane:begin$}[{}]", "=".repeat(inside));
         }
-    }
-    let lines = lanes
-        .iter()
-        .map(|(thread, lane)| format!("   {thread:6} {lane}"));
-    lines.collect::<Vec<_>>().join("\n")
+        format!("   {:6} {lane}", runs[0].thread)
+    };
+    let lanes = runs.chunk_by(|a, b| a.thread == b.thread).map(lane);
+    lanes.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn it_draws_one_lane_for_each_thread_and_one_bar_for_each_task() -> Result<(), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_sequential-vs-threads"));
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let lanes = text.lines().filter(|line| line.ends_with(']'));
