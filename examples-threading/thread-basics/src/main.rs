@@ -3,7 +3,7 @@
 //! What a Python developer knows as
 //!
 //! ```python
-//! workers = [Thread(target=longest_chain, args=(n,), name=f"worker-{n}") for n in range(1, 6)]
+//! workers = [Thread(target=fibonacci, args=(n,), name=f"worker-{n}") for n in range(1, 6)]
 //! for worker in workers: worker.start()
 //! for worker in workers: worker.join()        # and where are the results?
 //! ```
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     say!("1. Two tasks take turns while they wait");
     interleave()?;
 
-    say!("\n2. Five workers compute; the results come back through join");
+    say!("\n2. Five workers compute a Fibonacci number each; the numbers come back through join");
     let results = five_results()?;
 
     say!("\n3. A thread has a name, an end one can ask for, and a stack of the size one gives it");
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let depth = deep_recursion(STACK_MIB << 20, 100_000)?;
     say!("   with a stack of {STACK_MIB} MiB a recursion went {depth} calls deep");
 
-    let expected: Vec<Chain> = (1..=WORKERS).map(longest_chain).collect();
+    let expected: Vec<u64> = (1..=WORKERS).map(work_of).collect();
     if results != expected {
         return Err("the threads computed something else than one thread alone".into());
     }
@@ -84,13 +84,13 @@ where
 }
 
 /// Starts the workers, says who ended when, and returns their results in the order of the joins.
-fn five_results() -> io::Result<Vec<Chain>> {
+fn five_results() -> io::Result<Vec<u64>> {
     let (ended, endings) = mpsc::channel();
     let handles = start_workers(WORKERS, move |n| {
-        let chain = longest_chain(n);
+        let result = work_of(n);
         // Nobody listening any more would be no reason to lose the result.
         let _ = ended.send(n);
-        chain
+        result
     })?;
     let order: Vec<String> = endings.iter().map(|n| n.to_string()).collect();
     say!("   started 1 2 3 4 5, ended {}", order.join(" "));
@@ -98,13 +98,9 @@ fn five_results() -> io::Result<Vec<Chain>> {
     let mut results = Vec::new();
     for (n, handle) in (1..).zip(handles) {
         // `join` is an `Err` when the thread panicked: its failure cannot be overlooked.
-        let chain = handle.join().expect("a worker does not panic");
-        say!(
-            "   worker-{n} returned: {} takes {} steps to 1",
-            chain.start,
-            chain.steps
-        );
-        results.push(chain);
+        let result = handle.join().expect("a worker does not panic");
+        say!("   worker-{n} returned {result}");
+        results.push(result);
     }
     Ok(results)
 }
@@ -122,35 +118,17 @@ where
     (1..=count).map(start).collect()
 }
 
-/// Which number takes the most steps to reach 1 by halving even and tripling-plus-one odd ones.
-#[derive(Debug, PartialEq)]
-struct Chain {
-    start: u64,
-    steps: u32,
+/// The later a worker starts, the less it has to do, so the last ones end first.
+fn work_of(worker: u64) -> u64 {
+    fibonacci(36 - worker)
 }
 
-/// Worker `n` searches the fewer numbers the later it starts, so the last ones end first.
-fn longest_chain(n: u64) -> Chain {
-    longest_chain_up_to((WORKERS + 1 - n) * 40_000)
-}
-
-fn longest_chain_up_to(limit: u64) -> Chain {
-    let mut longest = Chain { start: 1, steps: 0 };
-    for start in 1..=limit {
-        let (mut number, mut steps) = (start, 0);
-        while number != 1 {
-            number = if number % 2 == 0 {
-                number / 2
-            } else {
-                3 * number + 1
-            };
-            steps += 1;
-        }
-        if steps > longest.steps {
-            longest = Chain { start, steps };
-        }
+/// Slow on purpose: something to compute.
+fn fibonacci(n: u64) -> u64 {
+    match n {
+        0 | 1 => n,
+        _ => fibonacci(n - 1) + fibonacci(n - 2),
     }
-    longest
 }
 
 /// `is_finished` asks without waiting; the thread itself knows its name.
@@ -204,42 +182,30 @@ mod tests {
             n * 10
         });
         let join = |handle: JoinHandle<u64>| handle.join().unwrap();
-        assert_eq!(
-            handles.unwrap().into_iter().map(join).collect::<Vec<_>>(),
-            [10, 20, 30]
-        );
+        let results: Vec<u64> = handles.unwrap().into_iter().map(join).collect();
+        assert_eq!(results, [10, 20, 30]);
     }
 
     #[test]
     fn a_panicking_thread_is_an_error_at_its_join_and_leaves_the_others_alone() {
-        let handles = start_workers(3, |n| {
-            if n == 2 {
-                panic!("worker {n} gives up")
-            } else {
-                n
-            }
+        let handles = start_workers(3, |n| match n {
+            2 => panic!("worker {n} gives up"),
+            _ => n,
         });
         let results: Vec<_> = handles.unwrap().into_iter().map(JoinHandle::join).collect();
         assert!(matches!(results[..], [Ok(1), Err(_), Ok(3)]));
         let payload = results[1].as_ref().unwrap_err();
-        assert_eq!(
-            payload.downcast_ref::<String>().unwrap(),
-            "worker 2 gives up"
-        );
+        let message = payload.downcast_ref::<String>().unwrap();
+        assert_eq!(message, "worker 2 gives up");
     }
 
     #[test]
     fn every_worker_knows_its_own_name() {
         let name = |_| thread::current().name().map(str::to_string);
-        let handles = start_workers(2, name).unwrap();
-        let names: Vec<_> = handles
-            .into_iter()
-            .map(|handle| handle.join().unwrap())
-            .collect();
-        assert_eq!(
-            names,
-            [Some("worker-1".to_string()), Some("worker-2".to_string())]
-        );
+        let handles = start_workers(2, name).unwrap().into_iter();
+        let names: Vec<_> = handles.map(|handle| handle.join().unwrap()).collect();
+        let expected = ["worker-1", "worker-2"].map(|name| Some(name.to_string()));
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -275,17 +241,5 @@ mod tests {
         // It was told to end, and did not run out of time.
         let told = Err(mpsc::RecvTimeoutError::Disconnected);
         assert_eq!(thread.join().unwrap(), told);
-    }
-
-    #[test]
-    fn the_longest_chain_below_ten_starts_at_nine() {
-        // 9 28 14 7 22 11 34 17 52 26 13 40 20 10 5 16 8 4 2 1: 19 steps.
-        assert_eq!(
-            longest_chain_up_to(10),
-            Chain {
-                start: 9,
-                steps: 19
-            }
-        );
     }
 }
