@@ -16,22 +16,24 @@
 //! functions on `&mut State`. They cannot be called without the lock, nor lock again.
 //!
 //! Run it with `cargo run --release -p reentrant-lock`. Look at part 2: when does the other thread get
-//! the lock? To take: the split into `Account` and `State`; what the compiler refuses stands in
+//! the lock? To take: `Account` and `State` in `src/accounts.rs`; what the compiler refuses stands in
 //! `tests/refused`. Before this: `deadlock`; after it: `event-flag`.
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use parking_lot::ReentrantMutex;
+
+use accounts::{Account, NotEnough, ReentrantAccount, Save, State};
 
 const THREADS: usize = 4;
 const ROUNDS: u64 = 200_000;
@@ -100,103 +102,6 @@ fn another_thread_gets(lock: &ReentrantMutex<()>) -> io::Result<bool> {
     })
 }
 
-/// What both designs can do.
-trait Save: Sync {
-    fn withdraw(&self, amount: u64) -> Result<(), NotEnough>;
-    /// Two steps that are one for all others: nobody sees the money withdrawn and not put aside.
-    fn save(&self, amount: u64) -> Result<(), NotEnough>;
-    fn state(&self) -> State;
-}
-
-/// As in Python: each method locks, and may call the others. The lock gives `&`, so that the state
-/// has to stand in a cell.
-struct ReentrantAccount {
-    state: ReentrantMutex<RefCell<State>>,
-}
-
-impl ReentrantAccount {
-    fn new(state: State) -> ReentrantAccount {
-        let state = ReentrantMutex::new(RefCell::new(state));
-        ReentrantAccount { state }
-    }
-
-    fn put_aside(&self, amount: u64) {
-        self.state.lock().borrow_mut().put_aside(amount);
-    }
-}
-
-impl Save for ReentrantAccount {
-    fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
-        self.state.lock().borrow_mut().withdraw(amount)
-    }
-
-    fn save(&self, amount: u64) -> Result<(), NotEnough> {
-        let _guard = self.state.lock();
-        self.withdraw(amount)?;
-        self.put_aside(amount);
-        Ok(())
-    }
-
-    fn state(&self) -> State {
-        *self.state.lock().borrow()
-    }
-}
-
-/// The better design: a public method locks once, and then works on the state.
-struct Account {
-    state: Mutex<State>,
-}
-
-impl Account {
-    fn new(state: State) -> Account {
-        let state = Mutex::new(state);
-        Account { state }
-    }
-
-    /// A panic leaves a Mutex marked as poisoned. None of the functions below can panic half-way.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Save for Account {
-    fn withdraw(&self, amount: u64) -> Result<(), NotEnough> {
-        self.lock().withdraw(amount)
-    }
-
-    fn save(&self, amount: u64) -> Result<(), NotEnough> {
-        let mut state = self.lock();
-        state.withdraw(amount)?;
-        state.put_aside(amount);
-        Ok(())
-    }
-
-    fn state(&self) -> State {
-        *self.lock()
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct State {
-    cash: u64,
-    saved: u64,
-}
-
-/// Whoever has `&mut State` holds the lock. There is no lock in sight to be taken a second time.
-impl State {
-    fn withdraw(&mut self, amount: u64) -> Result<(), NotEnough> {
-        self.cash = self.cash.checked_sub(amount).ok_or(NotEnough)?;
-        Ok(())
-    }
-
-    fn put_aside(&mut self, amount: u64) {
-        self.saved += amount;
-    }
-}
-
-#[derive(Debug, PartialEq)]
-struct NotEnough;
-
 /// Each thread saves 3 and spends 2 in each round. Returns what there is in the end.
 fn save_and_spend(name: &str, account: &impl Save) -> Result<State, Box<dyn Error>> {
     let round = || -> Result<bool, NotEnough> {
@@ -237,29 +142,10 @@ fn check(holds: bool, complaint: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::cell::Cell;
-    use std::panic::{self, AssertUnwindSafe};
-    use std::sync::{TryLockError, mpsc};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(20);
-    const LITTLE: State = State { cash: 10, saved: 5 };
-
-    #[test]
-    fn both_designs_give_the_same_answers() {
-        let answers = |account: &dyn Save| {
-            let results = [
-                account.save(4),
-                account.withdraw(7),
-                account.save(6),
-                account.save(9),
-            ];
-            (results, account.state())
-        };
-        let reentrant = answers(&ReentrantAccount::new(LITTLE));
-        assert_eq!(reentrant, answers(&Account::new(LITTLE)));
-        let results = [Ok(()), Err(NotEnough), Ok(()), Err(NotEnough)];
-        assert_eq!(reentrant, (results, State { cash: 0, saved: 15 }));
-    }
 
     #[test]
     fn both_designs_keep_every_step_whole_under_threads() {
@@ -313,46 +199,5 @@ mod tests {
         });
         drop(guard);
         assert!(another_thread_gets(&lock).unwrap());
-    }
-
-    /// What a Mutex keeps out: code of the same thread in the middle of a change.
-    #[test]
-    fn a_reentrant_lock_shows_its_own_thread_a_half_done_change() {
-        let account = ReentrantAccount::new(LITTLE);
-        let _guard = account.state.lock();
-        account.withdraw(3).unwrap();
-        assert_eq!(account.state(), State { cash: 7, saved: 5 });
-        account.put_aside(3);
-
-        let account = Account::new(LITTLE);
-        let _guard = account.lock();
-        assert!(matches!(
-            account.state.try_lock(),
-            Err(TryLockError::WouldBlock)
-        ));
-    }
-
-    #[test]
-    fn an_error_or_a_panic_releases_every_level() {
-        let account = ReentrantAccount::new(LITTLE);
-        assert_eq!(account.save(11), Err(NotEnough));
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            let _levels = [account.state.lock(), account.state.lock()];
-            panic!("on purpose, two levels deep");
-        }));
-        assert!(outcome.is_err());
-        assert!(!account.state.is_locked());
-
-        let account = Account::new(LITTLE);
-        assert_eq!(account.save(11), Err(NotEnough));
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            let _guard = account.lock();
-            panic!("on purpose, under the lock");
-        }));
-        assert!(outcome.is_err());
-        assert_eq!(
-            (account.save(1), account.state()),
-            (Ok(()), State { cash: 9, saved: 6 })
-        );
     }
 }
