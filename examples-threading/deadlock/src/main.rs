@@ -29,7 +29,7 @@ mod cures;
 mod guard;
 mod sync;
 
-use std::env;
+use std::env::{self, VarError};
 use std::error::Error;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
@@ -49,10 +49,16 @@ const BOUND: Duration = Duration::from_millis(200);
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    if let Ok(role) = env::var(ROLE) {
-        return child(&role);
-    }
-    match parent() {
+    let result = match env::var(ROLE).as_deref() {
+        Err(VarError::NotPresent) => parent(),
+        Ok("opposite") => child(opposite_order),
+        Ok("same") => child(same_order),
+        _ => {
+            eprintln!("error: {ROLE} is for this program's own child; unset it");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -74,25 +80,20 @@ fn parent() -> Result<(), Box<dyn Error>> {
 
 fn the_hang() -> Result<(), Box<dyn Error>> {
     match watch("opposite")? {
-        End::Killed(how) => say!("   not ended {BOUND:?} later: the expected hang; killed, {how}"),
-        End::Own(status) => return Err(format!("the child did not hang: {status}").into()),
+        None => say!("   as expected: it hung"),
+        Some(status) => return Err(format!("the child did not hang: {status}").into()),
     }
     match watch("same")? {
-        End::Own(status) if status.success() => {
-            say!("   with the locks in the same order the child ends by itself")
+        Some(status) if status.success() => {
+            say!("   with the locks in the same order the child ends by itself");
+            Ok(())
         }
-        _ => return Err("the child failed with the locks in the same order".into()),
+        _ => Err("the child failed with the locks in the same order".into()),
     }
-    Ok(())
 }
 
-enum End {
-    Own(ExitStatus),
-    Killed(String),
-}
-
-/// Starts this program once more, as the child, and ends it if it does not end by itself.
-fn watch(role: &str) -> Result<End, Box<dyn Error>> {
+/// Starts this program once more, as the child. `None`: it did not end by itself, and was killed.
+fn watch(role: &str) -> Result<Option<ExitStatus>, Box<dyn Error>> {
     let mut command = Command::new(env::current_exe()?);
     let mut child = ChildGuard::spawn(command.env(ROLE, role).stdout(Stdio::piped()))?;
     let stdout = child.stdout.take().expect("stdout is a pipe");
@@ -111,32 +112,20 @@ fn watch(role: &str) -> Result<End, Box<dyn Error>> {
     say!("   the child says: {line}");
     let bound = if line == TRAPPED { BOUND } else { START_LIMIT };
     // The bound is no guess at how fast the child is: once trapped, it would not end in a year.
-    if let Some(status) = child.wait_timeout(bound)? {
-        return Ok(End::Own(status));
+    let ended = child.wait_timeout(bound)?;
+    if ended.is_none() {
+        child.kill()?;
+        let how = guard::describe(child.wait()?);
+        say!("   not ended {bound:?} later; killed, {how}");
     }
-    child.kill()?;
-    let status = child.wait()?;
-    Ok(End::Killed(guard::describe(status)))
+    Ok(ended)
 }
 
-/// What the child does instead of the parent's part.
-fn child(role: &str) -> ExitCode {
-    let work = match role {
-        "opposite" => opposite_order,
-        "same" => same_order,
-        _ => {
-            eprintln!("error: {ROLE} is for this program's own child; unset it");
-            return ExitCode::from(2);
-        }
-    };
+fn child(work: fn() -> io::Result<()>) -> Result<(), Box<dyn Error>> {
     // Or else, if the parent were killed, a child that hangs would stay for ever.
-    match guard::end_with_parent().and_then(|()| work()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    guard::end_with_parent()?;
+    work()?;
+    Ok(())
 }
 
 /// This version is problematic, and here it is so for certain: the tasks meet between the locks.
