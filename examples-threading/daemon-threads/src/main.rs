@@ -24,7 +24,7 @@
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::env;
+use std::env::{self, VarError};
 use std::error::Error;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,13 +42,12 @@ const DISK: Duration = Duration::from_millis(40);
 const STALLED_DISK: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let role = env::var_os(ROLE);
-    let result = match role.as_ref().map(|role| role.to_str()) {
-        None => tell(),
-        Some(Some("forgotten")) => forgotten(),
-        Some(Some("scope")) => with_scope(),
-        Some(Some("stop")) => with_stop_signal(),
-        Some(_) => {
+    let result = match env::var(ROLE).as_deref() {
+        Err(VarError::NotPresent) => tell(),
+        Ok("forgotten") => forgotten(),
+        Ok("scope") => with_scope(),
+        Ok("stop") => with_stop_signal(),
+        _ => {
             // Someone else set the variable. Starting processes now could go on without end.
             eprintln!("error: {ROLE} is for this program's own processes; unset it");
             return ExitCode::from(2);
