@@ -5,12 +5,12 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn two_failures_and_two_results_all_arrive() -> Result<(), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_scoped-threads"));
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     for expected in [
@@ -34,7 +34,7 @@ fn two_failures_and_two_results_all_arrive() -> Result<(), Box<dyn Error>> {
 #[test]
 fn the_caller_gets_the_error_last() -> Result<(), Box<dyn Error>> {
     let mut program = Command::new(env!("CARGO_BIN_EXE_scoped-threads"));
-    let text = String::from_utf8(program.stdin(Stdio::null()).output_in_time()?.stdout)?;
+    let text = String::from_utf8(program.output_in_time()?.stdout)?;
     let (before, after) = text.split_once("the caller gets").ok_or("no error")?;
     assert_eq!(before.matches("and ends\n").count(), 4, "{text}");
     assert_eq!(after.matches("and ends\n").count(), 0, "{text}");
