@@ -44,34 +44,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     say!("cores that this process may use: {cores}");
 
     say!("\n1. {TASKS} tasks that wait {WAIT:?} each");
-    let waiting = measure(|| {
+    waiting()?;
+    say!("\n2. {TASKS} tasks that compute: the primes below {LIMIT}");
+    computing(cores)?;
+    say!("\nok: equal answers from any number of workers; cores: {cores}");
+    Ok(())
+}
+
+fn waiting() -> Result<(), Box<dyn Error>> {
+    let points = measure(|| {
         thread::sleep(WAIT);
         0
     })?;
-    for point in &waiting {
+    for point in &points {
         let rounds = TASKS.div_ceil(point.workers) as u32;
         let possible = point.took >= rounds * WAIT && point.answers == [0; TASKS];
         check(possible, "not every task has waited its time")?;
     }
-    let (alone, many) = (waiting[0].took, waiting[WORKERS.len() - 1].took);
-    check(many < alone, "many workers have waited longer than one")?;
+    let (one, many) = (points[0].took, points[WORKERS.len() - 1].took);
+    check(many < one, "many workers have waited longer than one")?;
+    Ok(())
+}
 
-    say!("\n2. {TASKS} tasks that compute: the primes below {LIMIT}");
-    let computing = measure(|| count_primes(LIMIT))?;
-    for point in &computing {
+fn computing(cores: usize) -> Result<(), Box<dyn Error>> {
+    let points = measure(|| count_primes(LIMIT))?;
+    for point in &points {
         let right = point.answers == [PRIMES_BELOW_LIMIT; TASKS];
         check(right, "a task counted wrong, or not once")?;
     }
     // Only told, not checked: beside other busy programs more workers get a larger share of the
     // cores, and are faster for that.
-    match beyond(&computing, cores) {
-        Some(gain) => {
-            say!("   more workers than {cores} were {gain:.1} times as fast as at most {cores}")
-        }
+    match beyond(&points, cores) {
+        Some(times) => say!("   more workers than cores: {times:.1} times as fast as without them"),
         None => say!("   there are as many cores as workers; each can have one"),
     }
-
-    say!("\nok: equal answers from any number of workers; cores: {cores}");
     Ok(())
 }
 
