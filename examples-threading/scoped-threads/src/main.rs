@@ -45,37 +45,21 @@ const LARGER: u64 = 10_000_019;
 
 fn main() -> Result<(), Box<dyn Error>> {
     say!("1. {WORKERS} threads read one local list and write to another");
+    shared_out()?;
+    say!("\n2. An error leaves the scope while its {WORKERS} threads are at work");
+    left_early()?;
+    say!("\n3. One thread fails, one panics, and neither hides the other nor the results");
+    nothing_hidden()?;
+    say!("\nok: all threads were joined on every way out, and each failure reached the caller");
+    Ok(())
+}
+
+fn shared_out() -> Result<(), Box<dyn Error>> {
     let factors = factors_of(&PRIMES.map(|prime| prime * LARGER))?;
     say!("   the smallest factors: {factors:?}");
     if factors != PRIMES {
         return Err("the threads found other factors than there are".into());
     }
-
-    say!("\n2. An error leaves the scope while its {WORKERS} threads are at work");
-    let ended = AtomicUsize::new(0);
-    let Err(error) = leave_early("twelve", &ended) else {
-        return Err("the error was lost".into());
-    };
-    let ended = ended.into_inner();
-    say!("   the caller gets \"{error}\", and {ended} of {WORKERS} threads have ended");
-    if ended != WORKERS {
-        return Err("a thread was left behind".into());
-    }
-
-    say!("\n3. One thread fails, one panics, and neither hides the other nor the results");
-    let inputs = ["20000068000057", "twelve", "1", "30000227000323"];
-    let outcomes = in_threads(&inputs, |input| input.parse().map(smallest_factor));
-    for (input, outcome) in inputs.iter().zip(&outcomes) {
-        match outcome {
-            Ok(factor) => say!("   {input:14} has the smallest factor {factor}"),
-            Err(failure) => say!("   {input:14} {failure}"),
-        }
-    }
-    let [Ok(_), Err(Failed(_)), Err(Panicked(_)), Ok(_)] = outcomes[..] else {
-        return Err("a result or a failure was lost".into());
-    };
-
-    say!("\nok: all threads were joined on every way out, and each failure reached the caller");
     Ok(())
 }
 
@@ -101,6 +85,19 @@ fn factors_of(numbers: &[u64]) -> io::Result<Vec<u64>> {
     Ok(factors)
 }
 
+fn left_early() -> Result<(), Box<dyn Error>> {
+    let ended = AtomicUsize::new(0);
+    let Err(error) = leave_early("twelve", &ended) else {
+        return Err("the error was lost".into());
+    };
+    let ended = ended.into_inner();
+    say!("   the caller gets \"{error}\", and {ended} of {WORKERS} threads have ended");
+    if ended != WORKERS {
+        return Err("a thread was left behind".into());
+    }
+    Ok(())
+}
+
 /// Starts threads and then meets an error. `?` does leave the scope, but the scope waits for them.
 fn leave_early(input: &str, ended: &AtomicUsize) -> Result<u64, Box<dyn Error>> {
     let begin = Instant::now();
@@ -119,6 +116,21 @@ fn leave_early(input: &str, ended: &AtomicUsize) -> Result<u64, Box<dyn Error>> 
         say!("   {:3} ms  the scope is left", elapsed());
         Ok(input.parse()?)
     })
+}
+
+fn nothing_hidden() -> Result<(), Box<dyn Error>> {
+    let inputs = ["20000068000057", "twelve", "1", "30000227000323"];
+    let outcomes = in_threads(&inputs, |input| input.parse().map(smallest_factor));
+    for (input, outcome) in inputs.iter().zip(&outcomes) {
+        match outcome {
+            Ok(factor) => say!("   {input:14} has the smallest factor {factor}"),
+            Err(failure) => say!("   {input:14} {failure}"),
+        }
+    }
+    let [Ok(_), Err(Failed(_)), Err(Panicked(_)), Ok(_)] = outcomes[..] else {
+        return Err("a result or a failure was lost".into());
+    };
+    Ok(())
 }
 
 fn smallest_factor(number: u64) -> u64 {
