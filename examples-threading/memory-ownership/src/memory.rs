@@ -48,13 +48,12 @@ fn in_mib(figure: &str) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     /// Whether memory goes back is a question to a process as a whole: see `tests/program.rs`.
     #[test]
-    #[cfg(target_os = "linux")]
     fn the_system_tells_what_is_in_use_and_what_there_ever_was() {
         let memory = Memory::now();
         let buffer = vec![1_u8; 100 << 20];
