@@ -28,6 +28,7 @@ mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `
 
 use std::env;
 use std::error::Error;
+use std::io;
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
@@ -90,25 +91,13 @@ impl Arguments {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let log = PanicLog::install(|panic| say!("   ! {panic}"));
+    let seed = arguments.seed;
 
     say!("1. A panic in a thread is an error at its join");
-    let lonely = thread::Builder::new().name("lonely".to_string());
-    let lonely = lonely.spawn(|| -> u32 { panic!("nothing works today") })?;
-    match lonely.join() {
-        Ok(number) => return Err(format!("the panic was lost, and {number} came").into()),
-        Err(payload) => say!("   the caller gets {:?}", text_of(&*payload)),
-    }
+    panic_at_the_join()?;
 
-    let seed = arguments.seed;
     say!("\n2. {TASKS} risky tasks on {WORKERS} threads, seed {seed}");
-    let tasks: Vec<u32> = (1..=TASKS).collect();
-    let outcomes = run_tasks(&tasks, WORKERS, |task| risky_task(task, seed))?;
-    for (task, outcome) in &outcomes {
-        match outcome {
-            Ok(draw) => say!("   task {task} completed: its largest draw is {draw:x}"),
-            Err(error) => say!("   {error}"),
-        }
-    }
+    let outcomes = risky_tasks(seed)?;
 
     let panics = log.take();
     let threads: Vec<&str> = panics.iter().map(|panic| &*panic.thread).collect();
@@ -120,26 +109,28 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Each task has its one outcome, and each panic its task.
-fn check<T>(outcomes: &[Outcome<T>], panics: usize, strict: bool) -> Result<String, String> {
-    if !outcomes.iter().map(|(task, _)| *task).eq(1..=TASKS) {
-        return Err("a task has no outcome, or two".to_string());
+fn panic_at_the_join() -> Result<(), Box<dyn Error>> {
+    let lonely = thread::Builder::new().name("lonely".to_string());
+    let lonely = lonely.spawn(|| -> u32 { panic!("nothing works today") })?;
+    match lonely.join() {
+        Ok(number) => Err(format!("the panic was lost, and {number} came").into()),
+        Err(payload) => {
+            say!("   the caller gets {:?}", text_of(&*payload));
+            Ok(())
+        }
     }
-    let outcome_errors = outcomes.iter().map(|(_, outcome)| outcome.as_ref().err());
-    let errors: Vec<&TaskError> = outcome_errors.flatten().collect();
-    let is_panic = |error: &&&TaskError| matches!(error.cause, Cause::Panicked(_));
-    let panicked = errors.iter().filter(is_panic).count();
-    // One more is that of the first part. A third kind would be a panic nobody has looked at.
-    if panics != panicked + 1 {
-        return Err(format!(
-            "{panics} panics, not {panicked} in tasks and 1 before"
-        ));
+}
+
+fn risky_tasks(seed: u64) -> io::Result<Vec<Outcome<u64>>> {
+    let tasks: Vec<u32> = (1..=TASKS).collect();
+    let outcomes = run_tasks(&tasks, WORKERS, |task| risky_task(task, seed))?;
+    for (task, outcome) in &outcomes {
+        match outcome {
+            Ok(draw) => say!("   task {task} completed: its largest draw is {draw:x}"),
+            Err(error) => say!("   {error}"),
+        }
     }
-    let (completed, failed) = (outcomes.len() - errors.len(), errors.len());
-    if strict && failed > 0 {
-        return Err(format!("{failed} of {TASKS} tasks failed"));
-    }
-    Ok(format!("{completed} completed + {failed} failed = {TASKS}"))
+    Ok(outcomes)
 }
 
 /// Three in ten fail: two by an error, as from bad input, and one by a panic, as from a bug.
@@ -162,6 +153,28 @@ fn mix(number: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Each task has its one outcome, and each panic its task.
+fn check<T>(outcomes: &[Outcome<T>], panics: usize, strict: bool) -> Result<String, String> {
+    if !outcomes.iter().map(|(task, _)| *task).eq(1..=TASKS) {
+        return Err("a task has no outcome, or two".to_string());
+    }
+    let outcome_errors = outcomes.iter().map(|(_, outcome)| outcome.as_ref().err());
+    let errors: Vec<&TaskError> = outcome_errors.flatten().collect();
+    let is_panic = |error: &&&TaskError| matches!(error.cause, Cause::Panicked(_));
+    let panicked = errors.iter().filter(is_panic).count();
+    // One more is that of the first part. A third kind would be a panic nobody has looked at.
+    if panics != panicked + 1 {
+        return Err(format!(
+            "{panics} panics, not {panicked} in tasks and 1 before"
+        ));
+    }
+    let (completed, failed) = (outcomes.len() - errors.len(), errors.len());
+    if strict && failed > 0 {
+        return Err(format!("{failed} of {TASKS} tasks failed"));
+    }
+    Ok(format!("{completed} completed + {failed} failed = {TASKS}"))
 }
 
 #[cfg(test)]
