@@ -33,7 +33,7 @@ where
         filled: Condvar::new(),
     });
     let promise = Promise(Some(Arc::clone(&slot)));
-    pool.push(job, |job| Box::new(|| promise.keep(job)))?;
+    pool.push(job, |job| || promise.keep(job))?;
     Ok(Handle {
         slot,
         pool: pool.id(),

@@ -66,12 +66,30 @@ fn the_oldest_job_begins_first() {
         let gate = Gate::shut(&pool, 1);
         let (sender, order) = mpsc::channel();
         for n in 0..100 {
-            let sender = sender.clone();
-            pool.execute(move || sender.send(n).unwrap()).unwrap();
+            send_by_the_pool(&pool, n, &sender);
         }
         drop(sender);
         gate.open();
         assert!(order.iter().eq(0..100));
+    });
+}
+
+/// The pool keeps jobs of one kind together, and takes what an idle time has left empty for the next.
+#[test]
+fn jobs_of_any_kind_run_once_whatever_ran_before() {
+    bounded(|| {
+        let pool = Pool::new(2).unwrap();
+        let (sender, results) = mpsc::channel();
+        for n in 0..1000 {
+            send_by_the_pool(&pool, n, &sender);
+            if n % 7 == 0 {
+                submit(&pool, || ()).unwrap().wait().unwrap();
+            }
+        }
+        drop(sender);
+        let mut numbers: Vec<usize> = results.iter().collect();
+        numbers.sort();
+        assert!(numbers.into_iter().eq(0..1000));
     });
 }
 
@@ -246,8 +264,7 @@ fn cancel_gives_back_what_has_not_begun_in_its_order_and_finishes_the_rest() {
         let gate = Gate::shut(&pool, 2);
         let (sender, ran) = mpsc::channel();
         for n in 0..20 {
-            let sender = sender.clone();
-            pool.execute(move || sender.send(n).unwrap()).unwrap();
+            send_by_the_pool(&pool, n, &sender);
         }
         drop(sender);
         let left = pool.cancel();
@@ -263,6 +280,31 @@ fn cancel_gives_back_what_has_not_begun_in_its_order_and_finishes_the_rest() {
             cancelled: 20,
         };
         assert_eq!(pool.shut_down(), totals);
+    });
+}
+
+/// A worker has taken what waited for it, and has not begun any of that but the first.
+#[test]
+fn cancel_gives_back_what_lies_ready_for_a_worker() {
+    bounded(|| {
+        let pool = Pool::new(1).unwrap();
+        let gate = Gate::shut(&pool, 1);
+        let (begun, beginning) = mpsc::channel();
+        let (open, opened) = mpsc::channel::<()>();
+        pool.execute(move || {
+            begun.send(()).unwrap();
+            let _ = opened.recv();
+        })
+        .unwrap();
+        let done = counted_jobs(&pool, 20);
+        gate.open();
+        beginning.recv().unwrap();
+        assert_eq!(pool.cancel().len(), 20);
+        drop(open);
+        assert_eq!(
+            (pool.shut_down().finished, done.load(Ordering::SeqCst)),
+            (2, 0)
+        );
     });
 }
 
@@ -546,6 +588,19 @@ fn counted_jobs(pool: &Pool, count: usize) -> Arc<AtomicUsize> {
         .unwrap();
     }
     done
+}
+
+/// Submits a job that sends `n`: the same closure again for some numbers, another one for others.
+fn send_by_the_pool(pool: &Pool, n: usize, sender: &mpsc::Sender<usize>) {
+    let sender = sender.clone();
+    match n % 5 {
+        0 | 1 => pool.execute(move || sender.send(n).unwrap()).unwrap(),
+        _ => {
+            let text = n.to_string();
+            let job = move || sender.send(text.parse().unwrap()).unwrap();
+            pool.execute(job).unwrap();
+        }
+    }
 }
 
 /// Jobs that keep workers busy until it is opened, or dropped.
