@@ -10,18 +10,18 @@
 //!
 //! 1. **A byte stands for 30 numbers.** Above 5 only the residues 1, 7, 11, 13, 17, 19, 23 and 29
 //!    modulo 30 can be prime: eight, one per bit. Numbers with a factor 2, 3 or 5 do not exist here.
-//! 2. **It works in the first-level cache.** A segment is a few blocks of 40 KiB; a prime that
-//!    meets every block strikes block by block. Only larger primes stride over the whole segment.
+//! 2. **It works in the first-level cache.** A segment is a dozen blocks of 40 KiB or more; primes
+//!    that meet every block strike block by block. Only larger ones stride over the whole segment.
 //! 3. **The smallest primes cost almost nothing.** What 7 to 167 strike repeats, so it is kept as
-//!    patterns, three or two primes each, and laid over a block sixteen bytes at a time.
+//!    patterns, three or two primes each, and laid over the numbers sixteen bytes at a time.
 //! 4. **One unrolled loop per residue class.** The multiples p·q, with q running through the eight
 //!    residues, hit eight bytes within p bytes, and then everything repeats p bytes further on.
 //!    Which bits they hit depends on p modulo 30 alone, so the compiler knows the masks, and the
 //!    loop is eight `and` instructions and nothing else.
-//! 5. **Whole cycles only.** A prime does not begin at its first multiple in the block but at the
-//!    start of its cycle, and does not end at the block's end but at the cycle's. What it strikes
-//!    too much falls into a margin on either side that nobody reads. That costs a few stores and
-//!    saves the branches that a processor cannot predict.
+//! 5. **Whole cycles only.** A prime does not begin at its first multiple in the segment but at the
+//!    start of its cycle, and does not end at a block's end but at the cycle's, in the next block.
+//!    What it strikes too much falls into a margin on either side of the segment that nobody reads.
+//!    That costs a few stores and saves the branches that a processor cannot predict.
 //! 6. **Large primes pass over the multiples of 7, too,** for which the patterns have cared.
 
 use std::array::from_fn;
@@ -62,7 +62,7 @@ pub const fn bit_of(number: u64) -> usize {
     bit
 }
 
-/// The primes laid over each block as patterns, grouped so that the patterns have similar lengths.
+/// The primes laid over each segment as patterns, grouped so that the patterns have similar lengths.
 const PATTERNS: [&[u64]; 15] = [
     &[7, 67, 71],
     &[11, 41, 73],
@@ -84,8 +84,9 @@ const LARGEST_IN_PATTERNS: u64 = 167;
 
 /// A block fits into the first-level cache together with what else is needed.
 const BLOCK: usize = 40 << 10;
-/// Primes up to here strike block by block, so this is also the margin on either side of a block.
-const SMALL: usize = 24_000;
+/// Primes up to here strike block by block, so this is also how far they reach out of a block.
+const SMALL: usize = 32_000;
+const _: () = assert!(SMALL <= BLOCK, "each of them begins a cycle in every block");
 /// Primes up to here strike whole cycles in the segment, so this is also the margin around it.
 const MEDIUM: usize = 96_000;
 /// Larger primes are not kept but found again for each segment: memory stays small at any limit.
@@ -123,7 +124,7 @@ impl Tables {
 
 /// Large primes want long segments, which then lie in the second-level cache.
 fn blocks(limit: u64) -> usize {
-    (limit.isqrt() as usize / 20_000).clamp(6, 48)
+    (limit.isqrt() as usize / 20_000).clamp(12, 48)
 }
 
 /// How many numbers a block stands for.
@@ -283,19 +284,21 @@ impl<'a> Sieve<'a> {
         let size = blocks * BLOCK;
         let end = (self.base + size as u64) * 30;
         self.activate(end);
+        let segment = &mut self.bytes[MEDIUM..][..size];
+        lay_patterns(&self.tables.patterns, self.base, segment);
         for block in 0..blocks {
-            let start = block * BLOCK;
-            let number = self.base + start as u64;
-            lay_patterns(
-                &self.tables.patterns,
-                number,
-                &mut self.bytes[MEDIUM + start..][..BLOCK],
-            );
-            let area = &mut self.bytes[MEDIUM + start - SMALL..][..SMALL + BLOCK + SMALL];
-            for_each_class!(|CLASS| strike_list::<CLASS>(area, SMALL, &mut self.small[CLASS]));
+            let area = &mut self.bytes[MEDIUM + block * BLOCK - SMALL..];
+            let area = &mut area[..SMALL + BLOCK + SMALL];
+            let last = block + 1 == blocks;
+            for_each_class!(|CLASS| strike_list::<CLASS>(
+                &mut self.small[CLASS],
+                area,
+                SMALL,
+                last
+            ));
         }
         let area = &mut self.bytes[..MEDIUM + size + MEDIUM];
-        for_each_class!(|CLASS| strike_list::<CLASS>(area, MEDIUM, &mut self.medium[CLASS]));
+        for_each_class!(|CLASS| strike_list::<CLASS>(&mut self.medium[CLASS], area, MEDIUM, true));
         let segment = &mut self.bytes[MEDIUM..][..size];
         for_each_class!(|CLASS| strike_singly::<CLASS>(segment, &mut self.large[CLASS]));
         if end.isqrt() > LARGEST_KEPT {
@@ -405,15 +408,15 @@ fn first_multiple(prime: u64, base: u64) -> (u64, usize) {
     (prime * factor / 30 - base, i)
 }
 
-/// Fills the block with what the primes up to 167 leave over.
-fn lay_patterns(patterns: &[Vec<u8>], number: u64, mut block: &mut [u8]) {
+/// Fills the segment with what the primes up to 167 leave over.
+fn lay_patterns(patterns: &[Vec<u8>], number: u64, mut segment: &mut [u8]) {
     let phase = |pattern: &Vec<u8>| (number % pattern.len() as u64) as usize;
     let mut phases: [usize; 15] = from_fn(|i| phase(&patterns[i]));
-    while !block.is_empty() {
+    while !segment.is_empty() {
         // As far as no pattern comes to its end, all of them can be laid at once.
         let until_end = |i: usize| patterns[i].len() - phases[i];
-        let length = (0..15).map(until_end).fold(block.len(), usize::min);
-        let (now, later) = block.split_at_mut(length);
+        let length = (0..15).map(until_end).fold(segment.len(), usize::min);
+        let (now, later) = segment.split_at_mut(length);
         now.fill(0xff);
         for five in 0..3 {
             let [a, b, c, d, e] = from_fn(|i| &patterns[five * 5 + i][phases[five * 5 + i]..]);
@@ -425,25 +428,33 @@ fn lay_patterns(patterns: &[Vec<u8>], number: u64, mut block: &mut [u8]) {
         for (phase, pattern) in phases.iter_mut().zip(patterns) {
             *phase = (*phase + length) % pattern.len();
         }
-        block = later;
+        segment = later;
     }
 }
 
 /// Strikes whole cycles in `area`, which has a margin on either side. The list holds p/30, and
-/// the position in the area of the cycle to begin with.
-fn strike_list<const CLASS: usize>(area: &mut [u8], margin: usize, list: &mut [Striker]) {
+/// the position in the area of the cycle to begin with. What the last cycle strikes in the margin
+/// is lost where that is the segment's: then this cycle comes again in the next segment.
+fn strike_list<const CLASS: usize>(
+    list: &mut [Striker],
+    area: &mut [u8],
+    margin: usize,
+    ends_segment: bool,
+) {
     let size = area.len() - 2 * margin;
     for (prime_by_30, at) in list {
         // A prime whose square lies far ahead may have nothing to do here yet.
         if (*at as usize) < size + margin {
             *at = strike_cycles::<CLASS>(area, *at as usize, *prime_by_30, margin) as u32;
+            if ends_segment {
+                *at -= *prime_by_30 * 30 + RESIDUES[CLASS] as u32;
+            }
         }
         *at -= size as u32;
     }
 }
 
-/// Strikes cycle by cycle, as long as one begins before the margin. Returns where the last one
-/// began: it reaches into the next area and has to be repeated there.
+/// Strikes cycle by cycle, as long as one begins before the margin. Returns where the last ended.
 fn strike_cycles<const CLASS: usize>(
     area: &mut [u8],
     at: usize,
@@ -465,7 +476,7 @@ fn strike_cycles<const CLASS: usize>(
         }
         bytes = later;
     }
-    length - bytes.len() - prime
+    length - bytes.len()
 }
 
 /// Strikes one multiple after the other: for primes with only a few in the segment. The list
@@ -553,11 +564,20 @@ mod tests {
         }
     }
 
-    /// Counted with primesieve 11.0: several segments each, with primes of all four sizes.
+    /// Counted with primesieve 11.0: with primes of all four sizes, in one segment or in several.
     #[test]
     fn counts_far_up_are_those_of_another_program() {
         for (from, length, primes) in FAR_UP {
-            assert_eq!(count(from..from + length), primes, "{from}");
+            let tables = Tables::new(from + length);
+            for blocks in [2, tables.blocks] {
+                let mut found = 0;
+                let mut sieve = Sieve::with_blocks(&tables, blocks);
+                let _ = sieve.run(from..from + length, |segment| {
+                    found += segment.count();
+                    ControlFlow::Continue(())
+                });
+                assert_eq!(found, primes, "{from} by {blocks} blocks");
+            }
         }
     }
 
