@@ -191,7 +191,10 @@ fn a_worker_survives_a_destructor_that_panics() {
     }
     bounded(|| {
         let pool = Pool::new(1).unwrap();
-        drop(submit(&pool, || Bomb).unwrap()); // as a result that nobody wants
+        let gate = Gate::shut(&pool, 1);
+        // As a result that nobody wants any more when it comes: so the worker drops it.
+        drop(submit(&pool, || Bomb).unwrap());
+        gate.open();
         pool.execute(|| panic::resume_unwind(Box::new(Bomb)))
             .unwrap(); // as a payload
         assert_eq!(submit(&pool, || 1).unwrap().wait(), Ok(1));
