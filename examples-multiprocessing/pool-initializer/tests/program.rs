@@ -2,6 +2,8 @@
 
 #[path = "shared/bounded.rs"]
 mod bounded;
+#[path = "shared/orphans.rs"]
+mod orphans;
 
 use bounded::OutputInTime;
 use std::error::Error;
@@ -85,46 +87,15 @@ fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// It can clean up nothing; they have to notice by themselves. For busy and idle ones of the same
-/// pool, `worker-crash` has the test.
+/// For busy and idle ones of the same pool, `worker-crash` has the test.
 #[test]
 #[cfg(target_os = "linux")]
-fn workers_in_the_midst_of_their_set_up_end_when_their_parent_is_killed()
--> Result<(), Box<dyn Error>> {
-    use std::fs;
-    use std::thread;
-    use std::time::{Duration, Instant};
-
-    let running = |id: &str| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // A zombie has ended; who reaps it depends on the machine's first process.
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
-    };
-    // Some of these parents may be through with their workers before we look.
-    for _ in 0..20 {
-        let mut parent = program().stdout(Stdio::null()).spawn()?;
-        let children = format!("/proc/{0}/task/{0}/children", parent.id());
-        let mut workers = String::new();
-        while workers.is_empty() && parent.try_wait()?.is_none() {
-            workers = fs::read_to_string(&children).unwrap_or_default();
-        }
-        parent.kill()?;
-        parent.wait()?;
+fn workers_in_the_midst_of_their_set_up_end_when_their_parent_is_killed() {
+    orphans::within_a_second("their end", || {
+        let (mut parent, workers) = orphans::meet(4, || orphans::silent(program()));
+        let took = orphans::time_to_end("KILL", &mut parent, &workers);
         // It could not do that itself.
-        let _ = fs::remove_dir_all(folder(parent.id()));
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while workers.split_whitespace().any(running) {
-            assert!(
-                Instant::now() < deadline,
-                "workers {workers} outlived their parent"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
-        if !workers.is_empty() {
-            return Ok(());
-        }
-    }
-    panic!("no parent was met with a worker");
+        let _ = std::fs::remove_dir_all(folder(parent.id()));
+        took
+    });
 }

@@ -2,6 +2,8 @@
 
 #[path = "shared/bounded.rs"]
 mod bounded;
+#[path = "shared/orphans.rs"]
+mod orphans;
 
 use bounded::OutputInTime;
 use std::error::Error;
@@ -68,72 +70,21 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A killed parent can clean up nothing; its workers have to notice by themselves: all five that
-/// work, and the one that would wait for ever. A machine with much else to do may let them be late,
-/// but not every time.
+/// All five that work, and the one that would wait for ever.
 #[test]
 #[cfg(target_os = "linux")]
-fn the_workers_of_a_killed_parent_end_within_a_second() -> Result<(), Box<dyn Error>> {
-    use std::fs;
+fn the_workers_of_a_parent_that_is_ended_by_a_signal_end_within_a_second() {
     use std::io::{BufRead, BufReader};
-    use std::thread;
-    use std::time::{Duration, Instant};
 
-    let running = |id: &String| {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        // A zombie has ended; who reaps it depends on the machine's first process.
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
-    };
-    let children = |id: u32| {
-        let ids = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        ids.split_whitespace().map(String::from).collect::<Vec<_>>()
-    };
-    // The time it takes, if the parent is met with so many workers in that part of its story.
-    let time_to_end = |part: &str, count: usize| -> Result<Option<Duration>, Box<dyn Error>> {
-        let mut parent = program().stdout(Stdio::piped()).spawn()?;
-        let story = BufReader::new(parent.stdout.take().expect("stdout is a pipe"));
-        let mut lines = story.lines().map_while(Result::ok);
-        let told = lines.find(|line| line.starts_with(part));
-        assert!(told.is_some(), "it does not tell {part:?}");
-        let mut workers = Vec::new();
-        let met = loop {
-            if workers.len() == count && workers.iter().all(running) {
-                break true;
-            }
-            if parent.try_wait()?.is_some() {
-                break false;
-            }
-            workers = children(parent.id());
-        };
-        parent.kill()?;
-        parent.wait()?;
-        let begin = Instant::now();
-        while workers.iter().any(running) {
-            let left: Vec<_> = workers.iter().filter(|id| running(id)).collect();
-            assert!(
-                begin.elapsed() < Duration::from_secs(20),
-                "workers {left:?} outlived their parent"
-            );
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(met.then(|| begin.elapsed()))
-    };
-    for (part, count) in [("1. ", 5), ("3. ", 1)] {
-        let (mut in_time, mut late) = (false, Vec::new());
-        // Some of these parents may be through with their workers before we look.
-        for _ in 0..20 {
-            match time_to_end(part, count)? {
-                Some(took) if took < Duration::from_secs(1) => in_time = true,
-                Some(took) => late.push(took),
-                None => {}
-            }
-            if in_time || late.len() == 5 {
-                break;
-            }
-        }
-        assert!(in_time, "met {count} at {part:?}: {late:?}");
+    for (part, workers) in [("1. ", 5), ("3. ", 1)] {
+        orphans::workers_end_with_their_parent(workers, || {
+            let parent = program().stdout(Stdio::piped()).spawn();
+            let mut parent = parent.expect("the program starts");
+            let story = BufReader::new(parent.stdout.as_mut().expect("stdout is a pipe"));
+            let mut lines = story.lines().map_while(Result::ok);
+            let told = lines.find(|line| line.starts_with(part));
+            assert!(told.is_some(), "it does not tell {part:?}");
+            parent
+        });
     }
-    Ok(())
 }

@@ -10,6 +10,8 @@ mod pool;
 
 #[path = "shared/bounded.rs"]
 mod bounded;
+#[path = "shared/orphans.rs"]
+mod orphans;
 
 use bounded::OutputInTime;
 use std::collections::{BTreeMap, HashSet};
@@ -24,6 +26,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, panic};
 
+use orphans::{running, stat, within_a_second};
 use pool::{Bytes, Cause, Options, Pool, TaskError, TaskResult};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -312,34 +315,13 @@ impl Drop for Temp {
 }
 
 fn children() -> Vec<u32> {
-    let threads = fs::read_dir("/proc/self/task").expect("/proc is there");
-    let children = |thread: io::Result<fs::DirEntry>| {
-        fs::read_to_string(thread.ok()?.path().join("children")).ok()
-    };
-    let ids: String = threads.filter_map(children).collect();
-    ids.split_whitespace()
-        .map(|id| id.parse().expect("a number"))
-        .collect()
-}
-
-/// What the system tells of a process after its name: first the state, as 18th the threads.
-fn stat(id: u32) -> Vec<String> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let rest = stat.rsplit(')').next().unwrap_or_default();
-    rest.split_whitespace().map(str::to_string).collect()
-}
-
-/// A zombie has ended; who reaps an orphan depends on the machine's first process. As long as it
-/// has other threads it is a zombie that nobody can wait for, and so has not ended.
-fn runs(id: u32) -> bool {
-    let stat = stat(id);
-    !stat.is_empty() && (stat[0] != "Z" || stat[17] != "1")
+    orphans::children(process::id())
 }
 
 /// A signal is on its way for a while; this comes back when it has arrived.
 fn kill_and_see_dead(id: u32) {
     signal("KILL", id);
-    wait_until("it is dead", || !runs(id));
+    wait_until("it is dead", || !running(id));
 }
 
 fn wait_until(what: &str, holds: impl Fn() -> bool) {
@@ -348,12 +330,6 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "waited too long: {what}");
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Any machine may be held up for a second, but hardly each time: the fastest round counts.
-fn within_a_second(round: impl Fn(usize) -> Duration) {
-    let quick = |number| round(number) < Duration::from_secs(1);
-    assert!((0..5).any(quick), "five times it took longer");
 }
 
 /// The process of the one worker of a pool.
@@ -547,14 +523,14 @@ fn a_panic_while_a_task_is_read_or_a_result_written_is_an_error_of_the_task() {
 }
 
 fn a_killed_worker_is_noticed_within_a_second() {
-    within_a_second(|round| {
+    within_a_second("noticed", || {
         let temp = Temp::new();
         let pool = start(options(1).retries(0));
         let worker = worker_of(&pool);
-        let spin = Task::Count(temp.file(&round.to_string()), Box::new(Task::Spin));
+        let spin = Task::Count(temp.file("begun"), Box::new(Task::Spin));
         thread::scope(|scope| {
             let call = scope.spawn(|| pool.call(&spin));
-            wait_until("it is begun", || temp.marks(&round.to_string()) == 1);
+            wait_until("it is begun", || temp.marks("begun") == 1);
             let begin = Instant::now();
             signal("KILL", worker);
             let result = call.join().expect("no panic");
@@ -716,7 +692,7 @@ fn a_worker_that_says_something_else_than_an_answer_is_replaced() {
         };
         assert_eq!(*worker, before);
         assert!(what.contains(complaint), "{error}");
-        assert!(!runs(before));
+        assert!(!running(before));
     }
 }
 
@@ -763,7 +739,7 @@ fn a_task_over_its_time_is_given_up_and_its_worker_replaced() {
             let Cause::TimedOut { worker, .. } = error.cause else {
                 panic!("{error}");
             };
-            assert!(!runs(worker));
+            assert!(!running(worker));
         } else {
             assert_eq!(number(&result), index as u64);
         }
@@ -1117,32 +1093,24 @@ fn parent_with_busy_and_idle_workers() {
     let spin = Task::Count(temp.file("busy"), Box::new(Task::Spin));
     let _results = pool.map_unordered(vec![spin; 2]);
     wait_until("two are busy", || temp.marks("busy") == 2);
-    println!("workers {:?}", children());
+    println!("ready");
     thread::sleep(Duration::from_secs(60));
 }
 
 fn busy_and_idle_workers_of_a_killed_parent_end_within_a_second() {
-    within_a_second(|_| {
-        let mut parent = Command::new(env::current_exe().expect("a program has a path"));
-        parent.args(["--exact", "parent_with_busy_and_idle_workers"]);
-        let mut parent = parent.stdout(Stdio::piped()).spawn().expect("it starts");
+    within_a_second("their end", || {
+        let (mut parent, workers) = orphans::meet(4, || {
+            let mut parent = Command::new(env::current_exe().expect("a program has a path"));
+            parent.args(["--exact", "parent_with_busy_and_idle_workers"]);
+            let mut parent = parent.stdout(Stdio::piped()).spawn().expect("it starts");
+            let said = BufReader::new(parent.stdout.as_mut().expect("a pipe")).lines();
+            let ready = said.map_while(Result::ok).find(|line| line == "ready");
+            ready.expect("two are busy");
+            parent
+        });
         // It cannot remove its files itself.
         let _temp = Temp::of(parent.id());
-        let said = BufReader::new(parent.stdout.take().expect("a pipe")).lines();
-        let mut said = said.map_while(Result::ok);
-        let workers = said.find(|line| line.starts_with("workers"));
-        let workers = workers.expect("it names its workers");
-        let workers = workers.split(|c: char| !c.is_ascii_digit());
-        let workers: Vec<u32> = workers.flat_map(str::parse).collect();
-        assert_eq!(workers.len(), 4);
-        assert!(workers.iter().all(|worker| runs(*worker)));
-        let begin = Instant::now();
-        parent.kill().expect("it runs");
-        parent.wait().expect("it is ours");
-        wait_until("the workers end", || {
-            !workers.iter().any(|worker| runs(*worker))
-        });
-        begin.elapsed()
+        orphans::time_to_end("KILL", &mut parent, &workers)
     });
 }
 

@@ -8,9 +8,7 @@ use std::error::Error;
 use std::process::{Command, Stdio};
 
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_process-pool"));
-    program.stdin(Stdio::null()).stderr(Stdio::piped());
-    program
+    Command::new(env!("CARGO_BIN_EXE_process-pool"))
 }
 
 #[test]

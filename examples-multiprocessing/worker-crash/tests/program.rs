@@ -5,12 +5,10 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_worker-crash"));
-    program.stdin(Stdio::null()).stderr(Stdio::piped());
-    program
+    Command::new(env!("CARGO_BIN_EXE_worker-crash"))
 }
 
 #[test]
