@@ -6,21 +6,17 @@
 //! queue = multiprocessing.Queue(maxsize=4)
 //! producers = [Process(target=produce, args=(queue, n)) for n in (1, 2)]
 //! consumers = [Process(target=consume, args=(queue,)) for _ in range(3)]
-//! ...
 //! while (item := queue.get()) is not None: queue.put(item ** 2)   # and who gets this one?
 //! ```
 //!
-//! Python's queue is one pipe with a lock, shared by all. Workers that put their results into it
-//! get them as items; one `None` ends one of three consumers; and an item is lost with the consumer
-//! that is killed while it has it. Here the parent owns the queue: items and results go separate
-//! ways, with different types; an item leaves the queue when its result is there, not when it is
-//! taken; and the end of the input is everyone's end.
+//! is one pipe with a lock, shared by all: workers get their own results as items; one `None` ends
+//! one of three consumers; and an item is lost with the consumer that is killed while it has it.
+//! Here the parent owns the queue: items and results go separate ways, with different types; an item
+//! leaves it when its result is there, not when it is taken; the end of the input is everyone's end.
 //!
 //! Run it with `cargo run -p process-queue`. Look for the consumer that dies with an item in its
 //! hands: another process gets the item, and each item has its one result.
-//!
 //! To take: `src/broker.rs`, with `src/frame.rs` and `src/owned.rs`.
-//!
 //! Before this: `process-pipe`; after it: `process-errors`.
 
 #![forbid(unsafe_code)]
@@ -34,11 +30,11 @@ mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::process::{self, Command, ExitCode};
-use std::time::Instant;
+use std::fmt;
+use std::process::{self, Command};
+use std::time::{Duration, Instant};
 
 use broker::{Delivery, Event, Plan};
-use frame::FrameError;
 use serde::{Deserialize, Serialize};
 
 /// Set in workers only, to what the worker is to do.
@@ -46,6 +42,8 @@ const ROLE: &str = "PROCESS_QUEUE_ROLE";
 const PRODUCERS: usize = 2;
 const CONSUMERS: usize = 3;
 const ITEMS: u32 = 10;
+/// Of each item, as the tables have it.
+const PRIMES: [u32; ITEMS as usize] = [3638, 4017, 4392, 4761, 5133, 5500, 5873, 6232, 6591, 6935];
 const CAPACITY: usize = 4;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -62,24 +60,10 @@ struct Counted {
     by: u32,
 }
 
-fn main() -> ExitCode {
-    let role = env::var_os(ROLE);
-    let done = match &role {
-        Some(role) => work(&role.to_string_lossy()),
-        None => parent(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads what this worker says: its parent is gone, and with it the work.
-        Err(error) if role.is_some() && is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(role) = env::var_os(ROLE) {
+        return work(&role.to_string_lossy());
     }
-}
-
-fn parent() -> Result<(), Box<dyn Error>> {
     say!(
         "{PRODUCERS} producers with {ITEMS} items each, {CONSUMERS} consumers, room for {CAPACITY}"
     );
@@ -97,65 +81,43 @@ fn parent() -> Result<(), Box<dyn Error>> {
         capacity: CAPACITY,
         attempts: 3,
     };
-    let mut story = Story::new();
-    broker::run(plan, |event| story.tell(event))?;
-    for (producer, waits) in (1..).zip(story.waited) {
+    let (mut story, start) = (Story::default(), Instant::now());
+    broker::run(plan, |event| story.tell(start.elapsed(), event))?;
+    for (producer, waits) in (1..).zip(story.waits) {
         say!("          producer {producer} had to wait for room {waits} times");
     }
     story.check()?;
     say!(
-        "\nok: {} items, each with one result; never more than {} on their way; \
-         {} given to another process when its consumer died",
+        "\nok: {} items, each with one result; {} given to another process when its consumer died",
         story.results.len(),
-        story.most_on_their_way,
         story.given_back
     );
     Ok(())
 }
 
 /// Prints what happens, and keeps account of it.
+#[derive(Default)]
 struct Story {
-    start: Instant,
-    /// By producer and number.
-    results: BTreeMap<(usize, u32), Vec<u32>>,
-    /// Put and not done. The news of a put may come after that of its end: less than none.
-    on_their_way: isize,
-    most_on_their_way: isize,
+    /// By the name of the item.
+    results: BTreeMap<String, Vec<u32>>,
+    waits: [usize; PRODUCERS],
     given_back: usize,
-    waited: [usize; PRODUCERS],
     failures: Vec<String>,
 }
 
 impl Story {
-    fn new() -> Story {
-        Story {
-            start: Instant::now(),
-            results: BTreeMap::new(),
-            on_their_way: 0,
-            most_on_their_way: 0,
-            given_back: 0,
-            waited: [0; PRODUCERS],
-            failures: Vec::new(),
-        }
-    }
-
-    fn tell(&mut self, event: Event<Item, Counted>) {
-        let ms = self.start.elapsed().as_millis();
+    fn tell(&mut self, time: Duration, event: Event<Item, Counted>) {
+        let ms = time.as_millis();
         match event {
-            Event::Put => {
-                self.on_their_way += 1;
-                self.most_on_their_way = self.most_on_their_way.max(self.on_their_way);
-            }
-            Event::Full { producer } => self.waited[producer - 1] += 1,
+            Event::Put => {}
+            Event::Full { producer } => self.waits[producer - 1] += 1,
             Event::Done {
                 consumer,
                 item,
                 result: Counted { primes, by },
             } => {
-                let name = name(&item);
-                say!("{ms:5} ms  consumer {consumer}, process {by}: {name} has {primes} primes");
-                self.on_their_way -= 1;
-                let results = self.results.entry((item.producer, item.number));
+                say!("{ms:5} ms  consumer {consumer}, process {by}: {item} has {primes} primes");
+                let results = self.results.entry(item.to_string());
                 results.or_default().push(primes);
             }
             Event::GivenBack {
@@ -163,13 +125,11 @@ impl Story {
                 item,
                 why,
             } => {
-                let name = name(&item);
-                say!("{ms:5} ms  consumer {consumer}, {why}, with {name}; another gets it");
+                say!("{ms:5} ms  consumer {consumer}, {why}, with {item}; another gets it");
                 self.given_back += 1;
             }
             Event::GivenUp { item, why } => {
-                self.failures
-                    .push(format!("{} is given up: {why}", name(&item)));
+                self.failures.push(format!("{item} is given up: {why}"));
             }
             Event::ProducerFailed { producer, why } => {
                 self.failures.push(format!("producer {producer}, {why}"));
@@ -181,91 +141,68 @@ impl Story {
         if let Some(failure) = self.failures.first() {
             return Err(failure.clone());
         }
-        for number in 1..=ITEMS {
-            let primes = sieve(Item::new(0, number, 0).limit());
+        for (number, primes) in (1..).zip(PRIMES) {
             for producer in 1..=PRODUCERS {
-                let results = self.results.get(&(producer, number));
-                let results = results.map_or(&[][..], Vec::as_slice);
-                let name = name(&Item::new(producer, number, 0));
-                let times = results.len();
-                check(times == 1, &format!("{name} has {times} results"))?;
-                let right = results == [primes];
-                check(right, &format!("{name} is counted wrong"))?;
+                let item = format!("item {producer}.{number}");
+                let results = self.results.get(&item).map_or(&[][..], Vec::as_slice);
+                if results != [primes] {
+                    return Err(format!("{item} has the results {results:?}, not {primes}"));
+                }
             }
         }
-        check(
-            self.results.len() == PRODUCERS * ITEMS as usize,
-            "there are results without an item",
-        )?;
-        // Waiting in the queue, and one in each consumer's hands.
-        let most = self.most_on_their_way;
-        check(
-            most <= (CAPACITY + CONSUMERS) as isize,
-            &format!("{most} items on their way, with room for {CAPACITY}"),
-        )?;
-        check(self.given_back >= 1, "no consumer died")
-    }
-}
-
-impl Item {
-    fn new(producer: usize, number: u32, deadly: u32) -> Item {
-        Item {
-            producer,
-            number,
-            deadly,
+        if self.results.len() > PRODUCERS * ITEMS as usize {
+            return Err("there are results without an item".to_string());
         }
-    }
-
-    fn limit(&self) -> u32 {
-        30_000 + 4_000 * self.number
-    }
-}
-
-fn name(item: &Item) -> String {
-    format!("item {}.{}", item.producer, item.number)
-}
-
-fn check(holds: bool, complaint: &str) -> Result<(), String> {
-    if holds {
+        if self.given_back == 0 {
+            return Err("no consumer died".to_string());
+        }
         Ok(())
-    } else {
-        Err(complaint.to_string())
     }
 }
 
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(FrameError::is_broken_pipe)
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "item {}.{}", self.producer, self.number)
+    }
 }
 
 /// What a worker does instead of the parent's part: `consume`, or `produce 1 10 0`, which is its
 /// number, the number of its items, and how many consumers die of the fifth of them.
 fn work(role: &str) -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = role.split(' ').collect();
-    match words[..] {
-        ["consume"] => broker::consume(|delivery: &Delivery<Item>| {
-            if delivery.attempt <= delivery.item.deadly {
+    let done = match words[..] {
+        ["consume"] => broker::consume(|Delivery { item, attempt, .. }: &Delivery<Item>| {
+            if *attempt <= item.deadly {
                 process::abort();
             }
             Counted {
-                primes: count_primes(delivery.item.limit()),
+                primes: count_primes(limit(item.number)),
                 by: process::id(),
             }
-        })?,
+        }),
         ["produce", producer, items, deadly] => {
-            let (producer, items) = (producer.parse()?, items.parse()?);
-            let deadly: u32 = deadly.parse()?;
-            let item = |number| Item::new(producer, number, if number == 5 { deadly } else { 0 });
-            broker::produce((1..=items).map(item))?;
+            let (producer, items, deadly) = (producer.parse()?, items.parse()?, deadly.parse()?);
+            broker::produce((1..=items).map(|number| Item {
+                producer,
+                number,
+                deadly: if number == 5 { deadly } else { 0 },
+            }))
         }
         // Someone else set the variable. Starting workers now could go on without end.
-        _ => Err(format!(
-            "{ROLE} is for this program's own workers; unset it"
-        ))?,
+        _ => return Err(format!("{ROLE} is for this program's own workers; unset it").into()),
+    };
+    match done {
+        // Nobody reads what this worker says: its parent is gone, and with it the work.
+        Err(error) if error.is_broken_pipe() => Ok(()),
+        done => Ok(done?),
     }
-    Ok(())
 }
 
-/// The slow way, which is the consumers' work.
+/// The primes of an item are those below.
+fn limit(number: u32) -> u32 {
+    30_000 + 4_000 * number
+}
+
 fn count_primes(limit: u32) -> u32 {
     let divides = |n: u32| {
         (2..)
@@ -275,65 +212,37 @@ fn count_primes(limit: u32) -> u32 {
     (2..limit).filter(|n| !divides(*n)).count() as u32
 }
 
-/// Another way, to check them.
-fn sieve(limit: u32) -> u32 {
-    let limit = limit as usize;
-    let mut composite = vec![false; limit];
-    let mut count = 0;
-    for n in 2..limit {
-        if !composite[n] {
-            count += 1;
-            composite
-                .iter_mut()
-                .skip(n * n)
-                .step_by(n)
-                .for_each(|n| *n = true);
-        }
-    }
-    count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The account of a run in which all went well.
-    fn story() -> Story {
-        let mut story = Story::new();
-        for number in 1..=ITEMS {
-            let primes = sieve(Item::new(0, number, 0).limit());
-            for producer in 1..=PRODUCERS {
-                story.results.insert((producer, number), vec![primes]);
-            }
-        }
-        story.given_back = 1;
-        story
-    }
-
     #[test]
     fn the_check_finds_what_is_wrong() {
-        assert_eq!(story().check(), Ok(()));
-        let complaint = |spoil: fn(&mut Story)| {
-            let mut story = story();
-            spoil(&mut story);
-            story.check().unwrap_err()
+        let mut story = Story {
+            given_back: 1,
+            ..Story::default()
         };
-        let lost = complaint(|story| drop(story.results.remove(&(2, 7))));
-        assert_eq!(lost, "item 2.7 has 0 results");
-        let twice = complaint(|story| story.results.get_mut(&(1, 1)).unwrap().push(1));
-        assert_eq!(twice, "item 1.1 has 2 results");
-        let wrong = complaint(|story| story.results.get_mut(&(1, 1)).unwrap()[0] += 1);
-        assert_eq!(wrong, "item 1.1 is counted wrong");
-        let invented = complaint(|story| drop(story.results.insert((3, 1), vec![1])));
+        for (number, primes) in (1..).zip(PRIMES) {
+            for producer in 1..=PRODUCERS {
+                let item = format!("item {producer}.{number}");
+                story.results.insert(item, vec![primes]);
+            }
+        }
+        assert_eq!(story.check(), Ok(()));
+        for wrong in [vec![], vec![5873, 5873], vec![5874]] {
+            let complaint = format!("item 2.7 has the results {wrong:?}, not 5873");
+            story.results.insert("item 2.7".into(), wrong);
+            assert_eq!(story.check(), Err(complaint));
+        }
+        story.results.insert("item 2.7".into(), vec![5873]);
+        story.results.insert("item 3.1".into(), vec![1]);
+        let invented = story.check().unwrap_err();
         assert_eq!(invented, "there are results without an item");
-        let unbounded = complaint(|story| story.most_on_their_way = 8);
-        assert_eq!(unbounded, "8 items on their way, with room for 4");
     }
 
     #[test]
-    fn both_ways_of_counting_agree() {
-        for limit in [0, 2, 3, 100, 5_000] {
-            assert_eq!(count_primes(limit), sieve(limit), "{limit}");
-        }
+    fn the_primes_are_counted_right() {
+        assert_eq!([2, 3, 100].map(count_primes), [0, 1, 25]);
+        assert_eq!([1, ITEMS].map(limit).map(count_primes), [3638, 6935]);
     }
 }
