@@ -4,8 +4,7 @@
 //!
 //! ```python
 //! ours, theirs = multiprocessing.Pipe()
-//! receiver = Process(target=receive_until_eof, args=(theirs,))
-//! receiver.start()
+//! receiver = Process(target=receive_until_eof, args=(theirs,)); receiver.start()
 //! for number in range(4): ours.send(number)
 //! ours.close()
 //! receiver.join()               # for ever: the receiver has inherited `ours`, too, so no EOF
@@ -17,13 +16,12 @@
 //!
 //! Run it with `cargo run -p process-pipe`. Look for "the end": each side sees it when the other
 //! has nothing more to say, and a peer that dies in mid-message is an error instead.
-//!
-//! To take: `both_ways`, for two sides that talk at once; `incoming`, for `poll` with a time-out.
-//!
+//! To take: `src/duplex.rs`, for two sides that talk at once, and for `poll` with a time-out.
 //! Before this: `process-messages`, which explains the frames; after it: `process-queue`.
 
 #![forbid(unsafe_code)]
 
+mod duplex;
 mod frame;
 mod owned;
 #[macro_use]
@@ -31,11 +29,9 @@ mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `
 
 use std::env;
 use std::error::Error;
-use std::io::{self, Read, Write};
-use std::iter;
-use std::process::{self, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::io::{self, Write};
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use frame::FrameError;
@@ -46,9 +42,6 @@ use serde::{Deserialize, Serialize};
 const ROLE: &str = "PROCESS_PIPE_ROLE";
 /// The largest message that either side takes.
 const LIMIT: usize = 64 * 1024;
-/// Sixteen times what a pipe usually holds, so whoever writes it has to wait for a reader.
-const BULK_MESSAGES: usize = 64;
-const BULK_BYTES: usize = 16 * 1024;
 /// What the worker says before it breaks off.
 const WHOLE: &str = "a message that is whole";
 
@@ -59,24 +52,14 @@ struct Greeting {
     primes: u32,
 }
 
-fn main() -> ExitCode {
-    let role = env::var_os(ROLE);
-    let done = match &role {
-        Some(role) => work(&role.to_string_lossy()),
-        None => parent(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads what this worker says: its parent is gone, and with it the work.
-        Err(error) if role.is_some() && is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(role) = env::var_os(ROLE) {
+        return match work(&role.to_string_lossy()) {
+            // Nobody reads what this worker says: its parent is gone, and with it the work.
+            Err(error) if error.downcast_ref().is_some_and(FrameError::is_broken_pipe) => Ok(()),
+            done => done,
+        };
     }
-}
-
-fn parent() -> Result<(), Box<dyn Error>> {
     say!("1. One way: a sender, a receiver, and a pipe between them");
     one_way()?;
 
@@ -158,46 +141,22 @@ fn two_ways() -> Result<(), Box<dyn Error>> {
 /// until the other reads; sends and receives at the same time break the circle.
 fn both_at_once() -> Result<(), Box<dyn Error>> {
     let (mut worker, to, mut from) = start("talk first")?;
-    let messages = (0..BULK_MESSAGES).map(bulk);
-    let received = both_ways(to, messages, &mut from)?;
-    let correct = received.iter().enumerate().all(|(n, got)| *got == bulk(n));
-    check(correct && received.len() == BULK_MESSAGES, "bulk was lost")?;
-    say!("   {BULK_MESSAGES} messages of {BULK_BYTES} bytes each way, all at once, then the end");
+    let received = duplex::both_ways(to, bulk(), &mut from, LIMIT)?;
+    let count = received.len();
+    check(received.into_iter().eq(bulk()), "bulk was lost")?;
+    say!("   {count} messages of 16 KB each way, all at once, then the end");
     // The worker ends well only if all of ours arrived.
     ended_well(&mut worker)
 }
 
-/// Sends all messages and closes, while it receives until the other side closes.
-fn both_ways(
-    mut to: impl Write + Send,
-    messages: impl Iterator<Item = Vec<u8>> + Send,
-    from: &mut impl Read,
-) -> Result<Vec<Vec<u8>>, FrameError> {
-    thread::scope(|scope| {
-        // `move`: the thread owns the write end, so it is closed when all is sent.
-        let send_all = move || {
-            for message in messages {
-                frame::send_bytes(&mut to, &message, LIMIT)?;
-            }
-            Ok(())
-        };
-        let sending = thread::Builder::new().name("sender".into());
-        let sending = sending.spawn_scoped(scope, send_all)?;
-        let next = || frame::receive_bytes(from, LIMIT).transpose();
-        let received: Result<Vec<_>, FrameError> = iter::from_fn(next).collect();
-        let sent: Result<(), FrameError> = sending.join().expect("the sender does not panic");
-        // What came in explains better what went wrong than our own broken pipe.
-        received.and_then(|received| sent.map(|()| received))
-    })
-}
-
-fn bulk(number: usize) -> Vec<u8> {
-    vec![number as u8; BULK_BYTES]
+/// Sixteen times what a pipe usually holds, so whoever writes it has to wait for a reader.
+fn bulk() -> impl Iterator<Item = Vec<u8>> + Send {
+    (0..64).map(|number| vec![number; 16 * 1024])
 }
 
 fn dies_in_mid_message() -> Result<(), Box<dyn Error>> {
     let (mut worker, _to, from) = start("stall")?;
-    let incoming = incoming(from)?;
+    let incoming = duplex::incoming::<String>(from, LIMIT)?;
     // The half is written together with this one, so it is there as well, however slow the worker.
     let whole = incoming.recv()??;
     check(whole == WHOLE, "the whole message is another one")?;
@@ -221,27 +180,6 @@ fn dies_in_mid_message() -> Result<(), Box<dyn Error>> {
     check(incoming.recv().is_err(), "there is no end after that").map_err(Into::into)
 }
 
-/// What comes in, in a channel, which has `try_recv`, `recv_timeout` and `iter`. A thread waits for
-/// the pipe, as Rust's pipes know no time-out. The channel ends with the stream or with an error.
-fn incoming(
-    mut from: impl Read + Send + 'static,
-) -> io::Result<Receiver<Result<String, FrameError>>> {
-    // A place or two, not more: a sender that is faster than we are has to wait.
-    let (sender, receiver) = mpsc::sync_channel(1);
-    let read_all = move || {
-        while let Some(message) = frame::receive(&mut from, LIMIT).transpose() {
-            let last = message.is_err();
-            if sender.send(message).is_err() || last {
-                return;
-            }
-        }
-    };
-    thread::Builder::new()
-        .name("receiver".into())
-        .spawn(read_all)?;
-    Ok(receiver)
-}
-
 fn ended_well(worker: &mut Owned) -> Result<(), Box<dyn Error>> {
     let how = owned::describe(worker.wait()?);
     let complaint = format!("worker {} ended with {how}", worker.id());
@@ -254,10 +192,6 @@ fn check(holds: bool, complaint: &str) -> Result<(), String> {
     } else {
         Err(complaint.to_string())
     }
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(FrameError::is_broken_pipe)
 }
 
 /// What a worker does instead of the parent's part.
@@ -285,12 +219,12 @@ fn work(role: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         "talk first" => {
-            for number in 0..BULK_MESSAGES {
-                frame::send_bytes(&mut output, &bulk(number), LIMIT)?;
+            for message in bulk() {
+                frame::send_bytes(&mut output, &message, LIMIT)?;
             }
-            for number in 0..BULK_MESSAGES {
-                let message = frame::receive_bytes(&mut input, LIMIT)?;
-                check(message == Some(bulk(number)), "bulk was lost")?;
+            for message in bulk() {
+                let received = frame::receive_bytes(&mut input, LIMIT)?;
+                check(received == Some(message), "bulk was lost")?;
             }
         }
         "stall" => {
@@ -317,50 +251,4 @@ fn count_primes(limit: u32) -> u32 {
             .any(move |d| n.is_multiple_of(d))
     };
     (2..limit).filter(|n| !divides(*n)).count() as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_channel_of_incoming_messages_ends_with_the_stream() -> Result<(), Box<dyn Error>> {
-        let mut stream = Vec::new();
-        for text in ["one", "two", "three"] {
-            frame::send(&mut stream, text, LIMIT)?;
-        }
-        let received: Result<Vec<String>, FrameError> =
-            incoming(io::Cursor::new(stream))?.iter().collect();
-        assert_eq!(received?, ["one", "two", "three"]);
-        Ok(())
-    }
-
-    #[test]
-    fn the_channel_of_incoming_messages_ends_after_an_error() -> Result<(), Box<dyn Error>> {
-        let stream = io::Cursor::new(b"no frame at all");
-        let received: Vec<_> = incoming(stream)?.iter().collect();
-        assert!(
-            matches!(received[..], [Err(FrameError::UnknownVersion { .. })]),
-            "{received:?}"
-        );
-        Ok(())
-    }
-
-    /// The two ends of a pipe in one process: what is sent comes back, more than a pipe holds.
-    #[test]
-    fn both_ways_sends_and_receives_at_the_same_time() -> Result<(), Box<dyn Error>> {
-        let (mut reader, writer) = io::pipe()?;
-        let received = both_ways(writer, (0..BULK_MESSAGES).map(bulk), &mut reader)?;
-        assert!(received.into_iter().eq((0..BULK_MESSAGES).map(bulk)));
-        Ok(())
-    }
-
-    #[test]
-    fn a_peer_that_does_not_listen_is_an_error_not_a_hang() -> Result<(), Box<dyn Error>> {
-        let (reader, writer) = io::pipe()?;
-        drop(reader);
-        let error = both_ways(writer, iter::once(bulk(1)), &mut io::empty()).unwrap_err();
-        assert!(error.is_broken_pipe(), "{error:?}");
-        Ok(())
-    }
 }

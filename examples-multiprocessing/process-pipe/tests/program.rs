@@ -7,7 +7,8 @@ mod orphans;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::Command;
+use std::io;
+use std::process::{Command, Stdio};
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_process-pipe"))
@@ -41,6 +42,19 @@ fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
         let output = program().env("PROCESS_PIPE_ROLE", role).output_in_time()?;
         assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
     }
+    Ok(())
+}
+
+/// Its parent is gone, and with it the work.
+#[test]
+fn a_worker_whose_output_nobody_reads_ends_quietly() -> Result<(), Box<dyn Error>> {
+    let (reader, writer) = io::pipe()?;
+    drop(reader);
+    let mut worker = program();
+    worker.env("PROCESS_PIPE_ROLE", "send").stdin(Stdio::null());
+    let worker = worker.stdout(writer).stderr(Stdio::piped()).spawn()?;
+    let output = bounded::end_in_time(worker)?;
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
     Ok(())
 }
 
