@@ -5,21 +5,18 @@
 //! ```python
 //! class Multiplier:
 //!     def __init__(self): self.by = lambda x: x * 2          # or an open file
-//! with Pool(4) as pool:
-//!     pool.starmap(multiply, [(Multiplier(), x) for x in range(1, 6)])
+//! with Pool(4) as pool: pool.starmap(multiply, [(Multiplier(), x) for x in range(1, 6)])
 //! # PicklingError: Can't pickle <function <lambda>>, and only now, at run time
 //! ```
 //!
-//! is decided by the compiler here. A message is a type with `Serialize` and `Deserialize`; a
-//! closure, a file or a thread has neither, and to send one is error E0277, "the trait bound
-//! `File: Serialize` is not satisfied". So one sends *what* to do, a variant of an enum, not a
-//! function, and no `dill` is missed. Nor can a message run code when it is read, as a pickle can.
+//! is decided by the compiler here: a closure, a file or a thread has no `Serialize`, and to send
+//! one is error E0277, "the trait bound `File: Serialize` is not satisfied". So one sends *what* to
+//! do, a variant of an enum, not a function, and no `dill` is missed. Nor can a message run code
+//! when it is read, as a pickle can.
 //!
 //! Run it with `cargo run -p process-messages`. Look at part 3: each peer that breaks the rules
 //! gets an error that names what is wrong, and none makes the parent wait or take 4 GB of memory.
-//!
 //! To take: `src/frame.rs`, messages in frames over any stream; `src/owned.rs`, the child's owner.
-//!
 //! Before this: `process-basics`; after it: `process-pipe`.
 
 #![forbid(unsafe_code)]
@@ -36,7 +33,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::net::TcpStream;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -66,24 +63,14 @@ enum Answer {
     Refused(String),
 }
 
-fn main() -> ExitCode {
-    let role = env::var_os(ROLE);
-    let done = match &role {
-        Some(role) => work(&role.to_string_lossy()),
-        None => parent(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads what this worker says: its parent is gone, and with it the work.
-        Err(error) if role.is_some() && is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(role) = env::var_os(ROLE) {
+        return match work(&role.to_string_lossy()) {
+            // Nobody reads what this worker says: its parent is gone, and with it the work.
+            Err(error) if error.downcast_ref().is_some_and(FrameError::is_broken_pipe) => Ok(()),
+            done => done,
+        };
     }
-}
-
-fn parent() -> Result<(), Box<dyn Error>> {
     say!("1. What may cross, by the compiler's own judgement");
     what_may_cross()?;
 
@@ -135,7 +122,6 @@ fn what_may_cross() -> Result<(), String> {
         JoinHandle<u64>: "its thread is in this process",
         MutexGuard<'static, u64>: "and so is its lock",
         Instant: "this machine's clock since it started",
-        *const u8: "means nothing in another process",
     ];
     for (expected, types) in [(true, &allowed[..]), (false, &refused[..])] {
         for (name, may_cross, remark) in types {
@@ -180,12 +166,10 @@ fn requests_and_answers() -> Result<(), Box<dyn Error>> {
     }
     let refusal = ask(&mut worker, &NewerRequest::Cube(3))?;
     say!("   cube 3, a newer request      {refusal:?}");
-    refused(&refusal)?;
-
-    let values = vec![i64::MAX];
-    let refusal = ask(&mut worker, &Request::Multiply { values, by: 2 })?;
-    say!("   multiply the largest by 2    {refusal:?}");
-    refused(&refusal)?;
+    check(
+        matches!(refusal, Answer::Refused(_)),
+        "an unknown request was not refused",
+    )?;
 
     let values = vec![0; LIMIT];
     let too_large = ask(&mut worker, &Request::Multiply { values, by: 2 });
@@ -206,16 +190,10 @@ fn requests_and_answers() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn refused(answer: &Answer) -> Result<(), String> {
-    let refused = matches!(answer, Answer::Refused(_));
-    check(refused, &format!("not refused: {answer:?}"))
-}
-
 /// What a peer does, what it writes, and the error that it must lead to.
-const RULE_BREAKERS: [(&str, &[u8], &str); 8] = [
+const RULE_BREAKERS: [(&str, &[u8], &str); 6] = [
     ("prints on its stdout", b"ready!\n", "UnknownVersion"),
     ("is of another version", b"\x02\0\0\0\0", "UnknownVersion"),
-    ("dies while it writes a header", b"\x01\x0c", "Truncated"),
     ("dies in mid-message", b"\x01\x0c\0\0\0{\"Pri", "Truncated"),
     ("announces 4 GB", b"\x01\xff\xff\xff\xff", "TooLarge"),
     (
@@ -223,7 +201,6 @@ const RULE_BREAKERS: [(&str, &[u8], &str); 8] = [
         b"\x01\x0a\0\0\0{\"Cube\":9}",
         "UnknownKind",
     ),
-    ("sends no JSON", b"\x01\x03\0\0\0\xff\xfe\xfd", "Malformed"),
     (
         "lets two writers write at once",
         b"\x01\x0c\0\0\0{\"Pri\x01\x0c\0\0\0{\"Primes\":1}mes\":2}",
@@ -244,10 +221,6 @@ fn rule_breakers() -> Result<usize, Box<dyn Error>> {
         check(named, &format!("a peer that {peer} gave {error:?}"))?;
     }
     Ok(RULE_BREAKERS.len())
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref().is_some_and(FrameError::is_broken_pipe)
 }
 
 /// What a worker does instead of the parent's part.
@@ -324,13 +297,22 @@ mod tests {
         let mut requests = Vec::new();
         frame::send(&mut requests, "Halt", LIMIT).unwrap();
         frame::send_bytes(&mut requests, b"{\"CountPrimes\":", LIMIT).unwrap();
+        let values = vec![i64::MAX];
+        frame::send(&mut requests, &Request::Multiply { values, by: 2 }, LIMIT).unwrap();
         frame::send(&mut requests, &Request::CountPrimes { below: 100 }, LIMIT).unwrap();
         let (answers, end) = answers(&requests);
-        let [Answer::Refused(first), Answer::Refused(second), last] = &answers[..] else {
+        let [
+            Answer::Refused(first),
+            Answer::Refused(second),
+            Answer::Refused(third),
+            last,
+        ] = &answers[..]
+        else {
             panic!("{answers:?}");
         };
         assert!(first.contains("unknown kind \"Halt\""), "{first}");
         assert!(second.contains("malformed"), "{second}");
+        assert_eq!(third, "too large");
         assert_eq!((last, end.is_ok()), (&Answer::Primes(25), true));
     }
 
