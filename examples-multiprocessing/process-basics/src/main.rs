@@ -15,11 +15,9 @@
 //! before anything else: a worker never runs the parent's part, so no process can start processes
 //! without end, and nothing has to be guarded by a `__name__`.
 //!
-//! Run it with `cargo run -p process-basics`. Look at the process numbers: five workers, one
-//! parent; and at the ways to end, each with its exit code or signal.
-//!
-//! To take: `src/guard.rs`, the owner of a child, which leaves no zombie and no orphan. After this:
-//! `process-messages`.
+//! Run it with `cargo run -p process-basics`. Look at the process numbers, and the ways to end.
+//! To take: `src/guard.rs`, the owner of a child, which leaves no zombie and no orphan.
+//! After this: `process-messages`.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +29,8 @@ use std::collections::HashSet;
 use std::env;
 use std::error::Error;
 use std::io::{self, Read};
-use std::process::{self, Command, ExitCode, Stdio};
+use std::path::Path;
+use std::process::{self, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -41,20 +40,10 @@ use guard::{ChildExt, ChildGuard};
 const ROLE: &str = "PROCESS_BASICS_ROLE";
 const WORKERS: u32 = 5;
 
-fn main() -> ExitCode {
-    if let Ok(role) = env::var(ROLE) {
-        return work(&role);
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(role) = env::var_os(ROLE) {
+        return work(&role.to_string_lossy());
     }
-    match parent() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn parent() -> Result<(), Box<dyn Error>> {
     say!(
         "1. Five workers at once, each a process of its own; this one is {}",
         process::id()
@@ -62,53 +51,10 @@ fn parent() -> Result<(), Box<dyn Error>> {
     five_workers()?;
 
     say!("\n2. A process ends in its own way or in ours, and the parent learns which");
-    // Only Unix has signals; elsewhere both of the last two end a process with exit code 1.
-    let by_signal = |signal| if cfg!(unix) { signal } else { "exit code 1" };
-    let terminated = by_signal("signal 15 (SIGTERM)");
-    let killed = by_signal("signal 9 (SIGKILL)");
-    let endings = [
-        (
-            "returns from main",
-            ending("count 10", |_| Ok(()))?,
-            "exit code 0",
-        ),
-        (
-            "calls exit(3)",
-            ending("exit 3", |_| Ok(()))?,
-            "exit code 3",
-        ),
-        ("panics", ending("panic", |_| Ok(()))?, "exit code 101"),
-        (
-            "is asked to end",
-            ending("wait", ChildGuard::terminate)?,
-            terminated,
-        ),
-        ("is killed", ending("wait", |worker| worker.kill())?, killed),
-    ];
-    for (what, seen, expected) in endings {
-        say!("   a worker that {what:18} {seen}");
-        check(
-            seen == expected,
-            &format!("a worker that {what} gave {seen}, not {expected}"),
-        )?;
-    }
+    five_ends()?;
 
     say!("\n3. Waiting has a limit, and a dropped guard leaves nothing behind");
-    let mut patient = start("wait")?;
-    let ended = patient.wait_timeout(Duration::from_millis(50))?;
-    say!(
-        "   after 50 ms worker {} has ended: {}",
-        patient.id(),
-        ended.is_some()
-    );
-    check(ended.is_none(), "the worker that waits for ever has ended")?;
-    let id = patient.id();
-    drop(patient);
-    if cfg!(target_os = "linux") {
-        let left = std::path::Path::new(&format!("/proc/{id}")).exists();
-        say!("   after the drop of its guard it is still in the process table: {left}");
-        check(!left, "the worker outlived its guard")?;
-    }
+    wait_and_drop()?;
 
     say!("\nok: {WORKERS} workers, one parent, every end as expected, no process left behind");
     Ok(())
@@ -123,20 +69,15 @@ fn start(role: &str) -> io::Result<ChildGuard> {
 
 /// All are started before the first is waited for: they run at the same time.
 fn five_workers() -> Result<(), Box<dyn Error>> {
-    let tasks: Vec<u32> = (1..=WORKERS).map(|n| n * 20_000).collect();
-    let workers: io::Result<Vec<ChildGuard>> = tasks
-        .iter()
-        .map(|limit| start(&format!("count {limit}")))
-        .collect();
+    let tasks = (1..=WORKERS).map(|n| n * 20_000);
+    let start_one = |limit| Ok((start(&format!("count {limit}"))?, limit));
+    let workers: io::Result<Vec<(ChildGuard, u32)>> = tasks.map(start_one).collect();
 
     let mut ids = HashSet::new();
-    for (mut worker, limit) in workers?.into_iter().zip(tasks) {
+    for (mut worker, limit) in workers? {
         let mut answer = String::new();
-        worker
-            .stdout
-            .take()
-            .expect("stdout is a pipe")
-            .read_to_string(&mut answer)?;
+        let stdout = worker.stdout.as_mut().expect("stdout is a pipe");
+        stdout.read_to_string(&mut answer)?;
         let status = worker.wait()?;
         let [id, parent, primes] = numbers(&answer)?;
         let how = guard::describe(status);
@@ -164,11 +105,48 @@ fn numbers(answer: &str) -> Result<[u32; 3], String> {
         .map_err(|_| format!("not a worker's answer: {answer:?}"))
 }
 
-/// Starts a worker, does something to it, and says how it ended.
-fn ending(role: &str, act: impl Fn(&mut ChildGuard) -> io::Result<()>) -> io::Result<String> {
-    let mut worker = start(role)?;
-    act(&mut worker)?;
-    Ok(guard::describe(worker.wait()?))
+fn five_ends() -> Result<(), Box<dyn Error>> {
+    type Act = fn(&mut ChildGuard) -> io::Result<()>;
+    let nothing: Act = |_| Ok(());
+    // Only Unix has signals; elsewhere both of the last two end a process with exit code 1.
+    let by_signal = |signal| if cfg!(unix) { signal } else { "exit code 1" };
+    let (terminated, killed) = (
+        by_signal("signal 15 (SIGTERM)"),
+        by_signal("signal 9 (SIGKILL)"),
+    );
+    let ends: [(&str, &str, Act, &str); 5] = [
+        ("returns from main", "count 10", nothing, "exit code 0"),
+        ("calls exit(3)", "exit 3", nothing, "exit code 3"),
+        ("panics", "panic", nothing, "exit code 101"),
+        ("is asked to end", "wait", ChildGuard::terminate, terminated),
+        ("is killed", "wait", |worker| worker.kill(), killed),
+    ];
+    for (what, role, act, expected) in ends {
+        let mut worker = start(role)?;
+        act(&mut worker)?;
+        let seen = guard::describe(worker.wait()?);
+        say!("   a worker that {what:18} {seen}");
+        check(
+            seen == expected,
+            &format!("a worker that {what} gave {seen}, not {expected}"),
+        )?;
+    }
+    Ok(())
+}
+
+fn wait_and_drop() -> Result<(), Box<dyn Error>> {
+    let mut patient = start("wait")?;
+    let ended = patient.wait_timeout(Duration::from_millis(50))?.is_some();
+    let id = patient.id();
+    say!("   after 50 ms worker {id} has ended: {ended}");
+    check(!ended, "the worker that waits for ever has ended")?;
+    drop(patient);
+    if cfg!(target_os = "linux") {
+        let left = Path::new(&format!("/proc/{id}")).exists();
+        say!("   after the drop of its guard it is still in the process table: {left}");
+        check(!left, "the worker outlived its guard")?;
+    }
+    Ok(())
 }
 
 fn check(holds: bool, complaint: &str) -> Result<(), String> {
@@ -180,18 +158,15 @@ fn check(holds: bool, complaint: &str) -> Result<(), String> {
 }
 
 /// What a worker does instead of the parent's part.
-fn work(role: &str) -> ExitCode {
-    if let Err(error) = guard::end_with_parent() {
-        eprintln!("error: cannot watch the parent: {error}");
-        return ExitCode::FAILURE;
-    }
+fn work(role: &str) -> Result<(), Box<dyn Error>> {
+    guard::end_with_parent()?;
     match role.split_once(' ').unwrap_or((role, "")) {
         ("count", limit) => {
-            let limit = limit.parse().expect("the parent passes a number");
-            say!("{} {} {}", process::id(), parent_id(), count_primes(limit));
-            ExitCode::SUCCESS
+            let primes = count_primes(limit.parse()?);
+            say!("{} {} {primes}", process::id(), parent_id());
+            Ok(())
         }
-        ("exit", code) => process::exit(code.parse().expect("the parent passes a number")),
+        ("exit", code) => process::exit(code.parse()?),
         ("panic", _) => {
             // The usual message would only startle the reader of this demonstration.
             std::panic::set_hook(Box::new(|_| {}));
@@ -203,7 +178,7 @@ fn work(role: &str) -> ExitCode {
         _ => {
             // Someone else set the variable. Starting workers now could go on without end.
             eprintln!("error: {ROLE} is for this program's own workers; unset it");
-            ExitCode::from(2)
+            process::exit(2)
         }
     }
 }
