@@ -11,14 +11,13 @@
 //! ```
 //!
 //! is a `Drop` here, which nobody can forget: it comes at a return, at `?`, at a panic, and a signal
-//! is made an error like any other. To wait and to end are two calls, so no worker is killed only
-//! because a block is over, and no worker that nobody waits for delays the exit; and a wrong name
-//! does not compile, where Python has its `NameError` when the workers are gone. Where no `Drop`
-//! comes, at `exit` and at a kill, the workers see the end of their stdin.
+//! is made an error like any other. To wait and to end are two calls: no worker is killed because a
+//! block is over, and none delays the exit. A wrong name does not compile, where Python has its
+//! `NameError` when the workers are gone. At `exit` and at a kill they see the end of their stdin.
 //!
 //! Run it with `cargo run -p process-cleanup`; with `-- wait` behind it, it waits for your Ctrl-C or
-//! `kill -9`. Look at the zombie, and at the ways out: none leaves a process. To take:
-//! `src/family.rs`. Before this: `process-errors`; after it: `process-pool`.
+//! `kill -9`. Look at the zombie, and at the ways out: none leaves a process.
+//! To take: `src/family.rs`. Before this: `process-errors`; after it: `process-pool`.
 
 #![forbid(unsafe_code)]
 
