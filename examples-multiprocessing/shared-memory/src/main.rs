@@ -4,11 +4,9 @@
 //!
 //! ```python
 //! total, entries = Value("i", 0), Array("i", 4)
-//! def tally(worker):
-//!     for _ in range(250):
-//!         with total.get_lock():
-//!             entries[worker] += 1     # killed here, the worker leaves the lock locked for ever:
-//!             total.value += 1         # all the others hang, and so does who waits for them
+//! with total.get_lock():
+//!     entries[worker] += 1     # killed here, the worker leaves the lock locked for ever:
+//!     total.value += 1         # all the others hang, and so does who waits for them
 //! ```
 //!
 //! Here the lock is a file's, which the system releases when its holder dies, and a mark in the
@@ -16,15 +14,19 @@
 //! atomics only, so `value += 1` without a lock, which loses updates, is not there to be written.
 //!
 //! Run it with `cargo run --release -p shared-memory`; a number behind it says how far the workers
-//! count, and Ctrl-C ends it. Look at part 2, where a worker is killed at each point of its
-//! critical section, and at part 3: memory is worth its trouble for large messages only.
-//!
+//! count. Look at part 2, where a worker is killed at each point of its critical section, and at
+//! part 3: memory is worth its trouble for large messages only.
 //! To take: `src/shared.rs` with `src/lock.rs` and `src/mapping.rs`, the only one with `unsafe`.
-//!
 //! Before this: `shared-state`, and for pipes `process-pipe`; after it: `ipc-socket`.
 
 #![deny(unsafe_code)]
 
+/// `println!` whose error goes to the caller: to end here would leave the segment behind.
+macro_rules! say {
+    ($($text:tt)*) => { writeln!(std::io::stdout(), $($text)*)? };
+}
+
+mod counting;
 mod lock;
 mod mapping;
 mod owned;
@@ -37,12 +39,11 @@ use std::env;
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
-use std::ops::{Range, RangeFrom};
+use std::ops::RangeFrom;
 use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use owned::Owned;
 use shared::{Segment, SegmentError};
@@ -61,19 +62,10 @@ const SIZES: [usize; 4] = [64, 4 << 10, 64 << 10, 1 << 20];
 const ROUNDS: usize = 5;
 const TICK: Duration = Duration::from_millis(5);
 
-/// What the words are for that need no lock. The squares are floating point numbers, by their bits.
-const COUNTER: usize = 0;
-const DONE: usize = 1;
-const NUMBERS: usize = 12;
-const SQUARES: Range<usize> = 2..2 + NUMBERS;
-const MESSAGE: RangeFrom<usize> = SQUARES.end..;
+/// Where the words for the messages are, behind those of the counting.
+const MESSAGE: RangeFrom<usize> = counting::WORDS..;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-/// `println!` whose error goes to the caller: to end here would leave the segment behind.
-macro_rules! say {
-    ($($text:tt)*) => { writeln!(io::stdout(), $($text)*)? };
-}
 
 fn main() -> ExitCode {
     let error = match run() {
@@ -133,7 +125,7 @@ fn parent(count: u64) -> Outcome<()> {
     let message = 1 + SIZES[SIZES.len() - 1] / transfer::WORD;
     let segment = Segment::create(&name, MESSAGE.start + message, tally::WORDS)?;
     names(&name, &segment)?;
-    counting(&name, segment.words(), count)?;
+    counting::run(&name, segment.words(), count)?;
 
     say!("\n2. A worker is killed in its critical section; who comes next repairs");
     say!("   killed …                   the next one inside              total, and the sum");
@@ -165,41 +157,6 @@ fn names(name: &str, segment: &Segment) -> Outcome<()> {
     let attached = Segment::attach(name)?;
     let same = attached.words().len() == segment.words().len();
     check(same, "it has another size for who attaches")
-}
-
-/// Each worker counts to `count` on the same word, and squares its part of the numbers.
-fn counting(name: &str, words: &[AtomicU64], count: u64) -> Outcome<()> {
-    let numbers = (0..NUMBERS).map(|n| n as f64 + 0.5);
-    for (word, number) in words[SQUARES].iter().zip(numbers.clone()) {
-        word.store(number.to_bits(), Relaxed);
-    }
-    let begin = Instant::now();
-    let start_one = |worker| start(&format!("count {name} {worker} {count}"));
-    let workers: io::Result<_> = (0..WORKERS).map(start_one).collect();
-    wait_for_all(workers?)?;
-    let (done, counter) = (words[DONE].load(Acquire), words[COUNTER].load(Relaxed));
-    let squares = words[SQUARES].iter();
-    let squares: Vec<f64> = squares.map(|w| f64::from_bits(w.load(Relaxed))).collect();
-    let time = begin.elapsed();
-    say!("   {done} workers counted to {counter} in {time:.0?}");
-    say!("   and squared 0.5, 1.5, …: {squares:?}");
-    check(done == WORKERS as u64, "a worker is missing")?;
-    check(counter == count * done, "counts were lost")?;
-    let expected = numbers.map(|number| number.powi(2));
-    check(squares.into_iter().eq(expected), "a wrong square")
-}
-
-fn count_and_square(words: &[AtomicU64], worker: usize, count: u64) {
-    // No two workers have a number in common: no lock, and no order among them.
-    for word in words[SQUARES].iter().skip(worker).step_by(WORKERS) {
-        let number = f64::from_bits(word.load(Relaxed));
-        word.store(number.powi(2).to_bits(), Relaxed);
-    }
-    for _ in 0..count {
-        words[COUNTER].fetch_add(1, Relaxed);
-    }
-    // Publishes all this to whoever sees it.
-    words[DONE].fetch_add(1, Release);
 }
 
 fn compare(name: &str, memory: &[AtomicU64]) -> Outcome<()> {
@@ -263,7 +220,7 @@ fn work(role: &str) -> Outcome<()> {
         ["count", name, worker, count] => {
             end_with_parent()?;
             let segment = Segment::attach(name)?;
-            count_and_square(segment.words(), worker.parse()?, count.parse()?);
+            counting::work(segment.words(), worker.parse()?, count.parse()?);
         }
         ["tally", name, worker, stage] => {
             end_with_parent()?;
