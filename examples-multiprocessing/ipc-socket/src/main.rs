@@ -12,16 +12,12 @@
 //!
 //! has three holes: one client that says nothing keeps all others out for ever, one wrong key
 //! raises from `accept` and ends the loop, and without `authkey` everyone gets in. Here handshakes
-//! run beside each other, each with a time-out; who fails is an item among those who come in, not
-//! the end of it; and `Listener::bind` cannot be called without a key. The socket is TCP within
-//! this machine, at a free port: it works on every system and leaves no file behind. The clients
-//! get the key over stdin, as anyone may see a process's arguments, and some its environment.
+//! run beside each other, each with a time-out; who fails is an item among those who come in; and
+//! `Listener::bind` needs a key. The socket is TCP within this machine: it works on every system
+//! and leaves no file behind. The key goes over stdin: anyone may see a process's arguments.
 //!
-//! Run it with `cargo run -p ipc-socket`. Look at the guests that should not get in: each is
-//! refused for its own reason, and the four clients do not notice.
-//!
-//! To take: `src/connection.rs`. Before this: `shared-memory`, and for the frames
-//! `process-messages`.
+//! Run it with `cargo run -p ipc-socket`. Look at the guests: each is refused for its own reason.
+//! To take: `src/connection.rs`. Before this: `shared-memory`, and for frames `process-messages`.
 
 #![forbid(unsafe_code)]
 
@@ -32,19 +28,18 @@ mod owned;
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::collections::HashMap;
 use std::env;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{self, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use connection::{Connection, HandshakeError, Key, Listener, Refusal};
 use frame::FrameError;
-use guests::GUESTS;
+use guests::{GUESTS, STALLS};
 use owned::Owned;
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +54,12 @@ const HANDSHAKES_AT_ONCE: usize = 4;
 const HANDSHAKE: Duration = Duration::from_secs(1);
 /// For everything that should not take long at all, but is not to hang.
 const LONG: Duration = Duration::from_secs(10);
+/// What one client's requests add up to, as the tables have it.
+const PRIMES: u32 = 38_006;
 /// The largest message that either side takes.
 const LIMIT: usize = 4096;
+
+static ANSWERED: AtomicU32 = AtomicU32::new(0);
 
 #[derive(Serialize, Deserialize)]
 enum Request {
@@ -86,113 +85,105 @@ fn parent() -> Result<(), Box<dyn Error>> {
     let listener = Listener::bind(&key, HANDSHAKES_AT_ONCE, HANDSHAKE)?;
     let address = listener.address();
     say!("1. Process {} listens at {address}", process::id());
-    let (answers, refused) = clients_and_guests(&listener, &key)?;
+    guests_one_by_one(&listener, &key)?;
 
-    say!("\n2. The listener has to prove itself, too");
+    say!("\n2. {CLIENTS} clients at once, and one that stalls");
+    let answers = clients_at_once(&listener, &key)?;
+
+    say!("\n3. The listener has to prove itself, too");
     let error = meet_an_impostor(&key)?;
     say!("   a listener that takes every key: not used, {error}");
     let seen = matches!(error, HandshakeError::WrongKey);
     check(seen, &format!("the impostor gave {error:?}"))?;
 
+    let refused = GUESTS.len() + 1;
     say!("\nok: {CLIENTS} clients got {answers} answers, {refused} guests and an impostor nothing");
     Ok(())
 }
 
-/// How a visit ended. `Debug` gives an error's name, `Display` says it in words.
-type Ending = Result<(), Box<dyn Error + Send + Sync>>;
-
-fn clients_and_guests(listener: &Listener, key: &Key) -> Result<(u32, usize), Box<dyn Error>> {
-    // The guests first: the one that stalls is there while the clients work.
-    let mut guests = Vec::new();
+/// Each is refused for a reason of its own. `Debug` gives its name, `Display` says it in words.
+fn guests_one_by_one(listener: &Listener, key: &Key) -> Result<(), Box<dyn Error>> {
     for (what, expected) in GUESTS {
         let key = (what == guests::BOASTS).then_some(key);
-        guests.push((what, expected, start(what, listener.address(), key)?));
+        let mut guest = start(what, listener.address(), key)?;
+        let why: Box<dyn Error> = match next(listener)? {
+            Ok(connection) => match converse(connection) {
+                Ok(()) => return Err(format!("one that {what} was not refused").into()),
+                Err(error) => error.into(),
+            },
+            Err(refusal) => refusal.why.into(),
+        };
+        say!("   one that {what:28} {expected}: {why}");
+        let named = format!("{why:?}").starts_with(expected);
+        check(named, &format!("one that {what} gave {why:?}"))?;
+        report(&mut guest)?;
     }
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        clients.push(start(ASKS, listener.address(), Some(key))?);
-    }
-    let answered = AtomicU32::new(0);
-    let endings = serve(listener, guests.len() + clients.len(), &answered)?;
+    Ok(())
+}
 
-    let expected: u32 = (1..=REQUESTS).map(|n| count_primes(n * 1000)).sum();
-    for client in &mut clients {
-        let [port, sum] = report(client)?;
-        let ending = endings.get(&port);
-        let ended = matches!(ending, Some(Ok(())));
+/// Gives the number of answers. Each client that is let in gets a thread.
+fn clients_at_once(listener: &Listener, key: &Key) -> Result<u32, Box<dyn Error>> {
+    let _stalls = start(STALLS, listener.address(), None)?;
+    let client = |_| start(ASKS, listener.address(), Some(key));
+    let clients: io::Result<Vec<Owned>> = (0..CLIENTS).map(client).collect();
+    thread::scope(|scope| -> Result<(), Box<dyn Error>> {
+        let (mut talks, mut stalled) = (Vec::new(), false);
+        while talks.len() < CLIENTS || !stalled {
+            match next(listener)? {
+                Ok(connection) => {
+                    let name = format!("talk-{}", connection.peer().port());
+                    let talk = || converse(connection);
+                    talks.push(
+                        thread::Builder::new()
+                            .name(name)
+                            .spawn_scoped(scope, talk)?,
+                    );
+                }
+                // If others stall, too, they are clients, and come again.
+                Err(refusal) if matches!(refusal.why, HandshakeError::TimedOut) => {
+                    if !stalled {
+                        let answered = ANSWERED.load(Relaxed);
+                        say!("   {answered} answers were given until one was refused that stalls");
+                        say!("   TimedOut: {}", refusal.why);
+                    }
+                    stalled = true;
+                }
+                Err(Refusal { peer, why }) => Err(format!("refused {peer:?}: {why}"))?,
+            }
+        }
+        for talk in talks {
+            talk.join().expect("a talk does not panic")?;
+        }
+        Ok(())
+    })?;
+    for mut client in clients? {
+        let sum = report(&mut client)?;
         say!(
             "   client {}: {REQUESTS} answers, {sum} primes",
             client.id()
         );
-        check(ended, &format!("a client ended with {ending:?}"))?;
-        check(sum == expected, &format!("{sum} primes, not {expected}"))?;
+        check(sum == PRIMES.to_string(), &format!("not {PRIMES} primes"))?;
     }
-    for (what, expected, guest) in &mut guests {
-        let [port] = report(guest)?;
-        let Some(Err(why)) = endings.get(&port) else {
-            return Err(format!("one that {what} was not refused").into());
-        };
-        say!("   one that {what:28} {expected}: {why}");
-        let named = format!("{why:?}").starts_with(*expected);
-        check(named, &format!("one that {what} gave {why:?}"))?;
-    }
-    let answers = answered.into_inner();
+    let answers = ANSWERED.load(Relaxed);
     let enough = answers as usize == CLIENTS * REQUESTS as usize;
     check(enough, &format!("{answers} answers were given"))?;
-    Ok((answers, guests.len()))
+    Ok(answers)
 }
 
-/// Lets so many come, gives each that is let in a thread, and tells how it went, by port. One of
-/// them stalls; if others do, they are clients, and come again.
-fn serve(
-    listener: &Listener,
-    visits: usize,
-    answered: &AtomicU32,
-) -> Result<HashMap<u32, Ending>, Box<dyn Error>> {
-    thread::scope(|scope| {
-        let mut endings = HashMap::new();
-        let mut talks = Vec::new();
-        let (mut to_come, mut stalled) = (visits, false);
-        while to_come > 0 {
-            to_come -= 1;
-            let came = listener.incoming().recv_timeout(LONG);
-            match came.map_err(|_| "not all of the clients and guests came")? {
-                Ok(connection) => {
-                    let port = connection.peer().port();
-                    let talk = thread::Builder::new().name(format!("talk-{port}"));
-                    let talk = talk.spawn_scoped(scope, || converse(connection, answered))?;
-                    talks.push((port, talk));
-                }
-                Err(Refusal { peer, why }) => {
-                    if matches!(why, HandshakeError::TimedOut) {
-                        let answered = answered.load(Ordering::Relaxed);
-                        say!("   {answered} answers were given until one that stalled was refused");
-                        to_come += usize::from(stalled);
-                        stalled = true;
-                    }
-                    let Some(peer) = peer else {
-                        return Err(format!("cannot accept: {why}").into());
-                    };
-                    endings.insert(peer.port().into(), Err(why.into()));
-                }
-            }
-        }
-        for (port, talk) in talks {
-            let ended = talk.join().expect("a talk does not panic");
-            endings.insert(port.into(), ended.map_err(Into::into));
-        }
-        Ok(endings)
-    })
+/// Who comes in next, or does not.
+fn next(listener: &Listener) -> Result<Result<Connection, Refusal>, &'static str> {
+    let came = listener.incoming().recv_timeout(LONG);
+    came.map_err(|_| "not all of the clients and guests came")
 }
 
 /// Answers one client until it has no more requests.
-fn converse(mut connection: Connection, answered: &AtomicU32) -> Result<(), FrameError> {
+fn converse(mut connection: Connection) -> Result<(), FrameError> {
     // Who has the key may think for a while, but not keep this program from ending.
     connection.set_read_timeout(Some(LONG))?;
     while let Some(request) = frame::receive(&mut connection, LIMIT)? {
         let Request::CountPrimes { below } = request;
         frame::send(&mut connection, &count_primes(below), LIMIT)?;
-        answered.fetch_add(1, Ordering::Relaxed);
+        ANSWERED.fetch_add(1, Relaxed);
     }
     Ok(())
 }
@@ -222,16 +213,16 @@ fn start(role: &str, address: SocketAddr, key: Option<&Key>) -> io::Result<Owned
     Ok(child)
 }
 
-/// The numbers that a child prints before it ends.
-fn report<const N: usize>(child: &mut Owned) -> Result<[u32; N], Box<dyn Error>> {
+/// What a child prints before it ends, and ends well.
+fn report(child: &mut Owned) -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     // To its end, so the child has ended when `wait` closes its stdin.
     let stdout = child.stdout.as_mut().expect("stdout is a pipe");
     stdout.read_to_string(&mut text)?;
-    let how = owned::describe(child.wait()?);
-    let numbers: Vec<u32> = text.split_whitespace().flat_map(str::parse).collect();
-    let unexpected = |_| format!("child {} reports {text:?} and ends: {how}", child.id());
-    Ok(numbers.try_into().map_err(unexpected)?)
+    let status = child.wait()?;
+    let complaint = format!("child {} ended: {}", child.id(), owned::describe(status));
+    check(status.success(), &complaint)?;
+    Ok(text.trim().to_string())
 }
 
 fn check(holds: bool, complaint: &str) -> Result<(), String> {
@@ -247,7 +238,7 @@ fn child(role: &str) -> Result<(), Box<dyn Error>> {
     let parts = role.split_once(' ');
     let parts = parts.and_then(|(address, what)| Some((address.parse().ok()?, what)));
     let guest = |what| GUESTS.iter().any(|(guest, _)| *guest == what);
-    let known = |what| what == ASKS || what == POSES || guest(what);
+    let known = |what| [ASKS, POSES, STALLS].contains(&what) || guest(what);
     let Some((address, what)) = parts.filter(|(_, what)| known(*what)) else {
         // Someone else set the variable. Starting children now could go on without end.
         return Err(format!("{ROLE} is for this program's own children; unset it").into());
@@ -256,12 +247,9 @@ fn child(role: &str) -> Result<(), Box<dyn Error>> {
     let key = needs_key.then(key_from_stdin).transpose()?;
     end_with_parent()?;
     match (what, key) {
-        (ASKS, Some(key)) => {
-            let (port, sum) = ask(address, &key)?;
-            say!("{port} {sum}");
-        }
+        (ASKS, Some(key)) => say!("{}", ask(address, &key)?),
         (POSES, _) => guests::pose_as_listener(|at| say!("{at}"))?,
-        (what, key) => say!("{}", guests::visit(what, address, key)?),
+        (what, key) => guests::visit(what, address, key)?,
     }
     Ok(())
 }
@@ -285,7 +273,7 @@ fn end_with_parent() -> io::Result<()> {
     Ok(())
 }
 
-fn ask(address: SocketAddr, key: &Key) -> Result<(u16, u32), Box<dyn Error>> {
+fn ask(address: SocketAddr, key: &Key) -> Result<u32, Box<dyn Error>> {
     let connect = || connection::connect(address, key, LONG);
     let mut connection = match connect() {
         // As the listener does with those who stall. We did not mean to; the machine may be busy.
@@ -299,7 +287,7 @@ fn ask(address: SocketAddr, key: &Key) -> Result<(u16, u32), Box<dyn Error>> {
         let primes: Option<u32> = frame::receive(&mut connection, LIMIT)?;
         sum += primes.ok_or("the listener ended too early")?;
     }
-    Ok((connection.local_addr()?.port(), sum))
+    Ok(sum)
 }
 
 fn count_primes(limit: u32) -> u32 {
