@@ -9,7 +9,7 @@ mod bounded;
 #[path = "shared/orphans.rs"]
 mod orphans;
 
-use bounded::OutputInTime;
+use bounded::{OutputInTime, end_in_time};
 use std::error::Error;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -23,9 +23,7 @@ use connection::{HandshakeError, Key, Listener};
 const LONG: Duration = Duration::from_secs(30);
 
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_ipc-socket"));
-    program.stdin(Stdio::null()).stderr(Stdio::piped());
-    program
+    Command::new(env!("CARGO_BIN_EXE_ipc-socket"))
 }
 
 #[test]
@@ -72,7 +70,8 @@ fn client(listener: SocketAddr, key: &[u8]) -> Result<Child, Box<dyn Error>> {
     let role = format!("{listener} asks");
     let mut client = program();
     client.env("IPC_SOCKET_ROLE", role).stdin(Stdio::piped());
-    let mut client = client.stdout(Stdio::piped()).spawn()?;
+    client.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = client.spawn()?;
     let stdin = client.stdin.as_mut().expect("stdin is a pipe");
     stdin.write_all(key)?;
     Ok(client)
@@ -84,7 +83,7 @@ fn a_client_that_gets_no_whole_key_does_not_even_connect() -> Result<(), Box<dyn
     let key = Key::random()?;
     let listener = Listener::bind(&key, 1, LONG)?;
     for half in [&key.as_bytes()[..0], &key.as_bytes()[..31]] {
-        let output = client(listener.address(), half)?.wait_with_output()?;
+        let output = end_in_time(client(listener.address(), half)?)?;
         assert_eq!(output.status.code(), Some(1));
         let message = String::from_utf8(output.stderr)?;
         assert_eq!(message, "error: no whole key came over stdin\n");

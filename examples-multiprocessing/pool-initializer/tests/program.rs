@@ -12,9 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_pool-initializer"));
-    program.stdin(Stdio::null()).stderr(Stdio::piped());
-    program
+    Command::new(env!("CARGO_BIN_EXE_pool-initializer"))
 }
 
 /// What a program of this number has in the temp folder.

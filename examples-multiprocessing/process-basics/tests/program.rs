@@ -5,14 +5,12 @@ mod bounded;
 #[path = "shared/orphans.rs"]
 mod orphans;
 
-use bounded::OutputInTime;
+use bounded::{OutputInTime, end_in_time};
 use std::error::Error;
 use std::process::{Command, Stdio};
 
 fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_process-basics"));
-    program.stdin(Stdio::null()).stderr(Stdio::piped());
-    program
+    Command::new(env!("CARGO_BIN_EXE_process-basics"))
 }
 
 #[test]
@@ -29,16 +27,15 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
 /// processes of its own.
 #[test]
 fn a_worker_does_not_run_the_parents_part_again() -> Result<(), Box<dyn Error>> {
-    let worker = program()
+    let mut worker = program()
         .env("PROCESS_BASICS_ROLE", "count 100")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let id = worker.id();
     // Kept open until the worker has ended: its end would mean that the parent is gone.
-    let mut worker = worker;
     let lifeline = worker.stdin.take();
-    let output = worker.wait_with_output()?;
+    let output = end_in_time(worker)?;
     drop(lifeline);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout)?;
@@ -57,10 +54,11 @@ fn an_unknown_role_starts_nothing() -> Result<(), Box<dyn Error>> {
             .env("PROCESS_BASICS_ROLE", role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()?;
         // As long as this is open, it does not end because its parent seems to be gone.
         let lifeline = worker.stdin.take();
-        let output = worker.wait_with_output()?;
+        let output = end_in_time(worker)?;
         drop(lifeline);
         assert_eq!(output.status.code(), Some(2), "{role:?}");
         assert_eq!(output.stdout, b"", "{role:?}");
