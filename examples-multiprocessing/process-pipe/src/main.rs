@@ -109,10 +109,8 @@ fn one_way() -> Result<(), Box<dyn Error>> {
         greetings.push(greeting);
     }
     say!("   then the end: first from the sender, and so from the receiver");
-    let as_sent = |(place, greeting): (u32, &Greeting)| {
-        greeting.from == sender.id() && greeting.number == place
-    };
-    let complete = greetings.len() == 4 && (1..).zip(&greetings).all(as_sent);
+    let received = greetings.iter().map(|it| (it.from, it.number));
+    let complete = received.eq((1..=4).map(|number| (sender.id(), number)));
     check(complete, "the receiver got something else than was sent")?;
     ended_well(&mut sender)?;
     ended_well(&mut receiver)

@@ -3,9 +3,9 @@
 #[path = "shared/bounded.rs"]
 mod bounded;
 
-use bounded::{OutputInTime, end_in_time};
+use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_process-pool"))
@@ -65,6 +65,7 @@ fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
 fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
+    use std::process::Stdio;
 
     let own = std::process::id().to_string();
     let (ours, theirs) = UnixStream::pair()?;
@@ -74,7 +75,7 @@ fn a_worker_whose_input_ends_ends() -> Result<(), Box<dyn Error>> {
     worker
         .env("PROCESS_POOL_PARENT", own)
         .stdout(Stdio::piped());
-    let output = end_in_time(worker.spawn()?)?;
+    let output = bounded::end_in_time(worker.spawn()?)?;
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"");
     Ok(())
