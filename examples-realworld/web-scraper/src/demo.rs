@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::fetch::{Kind, Outcome};
+use crate::list::Job;
+use crate::options::Args;
 use crate::report::Report;
 use crate::server::{Reply, Request, Server};
-use crate::{Args, Ending, Job, scrape};
+use crate::{Ending, scrape};
 
 enum Expected {
     Page(u16, Option<&'static str>),

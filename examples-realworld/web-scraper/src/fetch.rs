@@ -25,6 +25,7 @@ use ureq::{Agent, Body, Proxy};
 use crate::dns::{Dns, DnsError};
 use crate::title::{self, Scratch};
 use crate::transport::{SharedTls, Tcp, TlsError};
+use crate::unpack::Packing;
 
 /// Room for what has come of an answer. A head must fit into it.
 const INPUT_BUFFER: usize = 16 * 1024;
@@ -34,6 +35,9 @@ const OUTPUT_BUFFER: usize = 4 * 1024;
 const LONG_OUTPUT_BUFFER: usize = 72 * 1024;
 
 const REDIRECTS: u32 = 10;
+
+/// What is read of the text beside a redirect, so that its connection can be used again.
+const BESIDE_REDIRECT: u64 = 64 * 1024;
 
 /// The pause before the first retry; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -90,6 +94,45 @@ pub enum Kind {
     Io,
     Internal,
     NotDone,
+}
+
+impl Kind {
+    fn of(error: &ureq::Error) -> Kind {
+        use ureq::Error;
+        match error {
+            Error::BadUri(_) | Error::Http(_) => Kind::BadUrl,
+            Error::HostNotFound => Kind::Dns,
+            Error::Other(error) if error.is::<DnsError>() => Kind::Dns,
+            Error::Other(error) if error.is::<TlsError>() => Kind::Tls,
+            Error::Timeout(_) => Kind::Timeout,
+            Error::TooManyRedirects => Kind::TooManyRedirects,
+            Error::Tls(_) | Error::Rustls(_) | Error::TlsRequired => Kind::Tls,
+            Error::Protocol(_)
+            | Error::LargeResponseHeader(..)
+            | Error::RedirectFailed
+            | Error::BodyStalled => Kind::Protocol,
+            Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooLarge>()) => {
+                Kind::TooLarge
+            }
+            // What is packed wrongly, or as nobody asked for.
+            Error::Io(error) if error.kind() == ErrorKind::InvalidInput => Kind::Protocol,
+            // What rustls objects to after the handshake.
+            Error::Io(error) if error.kind() == ErrorKind::InvalidData => Kind::Tls,
+            Error::Io(error) => match error.kind() {
+                ErrorKind::ConnectionRefused => Kind::Refused,
+                ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::AddrNotAvailable => Kind::Unreachable,
+                ErrorKind::UnexpectedEof
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe => Kind::Closed,
+                ErrorKind::TimedOut | ErrorKind::WouldBlock => Kind::Timeout,
+                _ => Kind::Io,
+            },
+            _ => Kind::Io,
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -157,6 +200,7 @@ impl Network {
             .max_redirects(0) // we follow them ourselves
             .user_agent(concat!("web-scraper/", env!("CARGO_PKG_VERSION")))
             .accept("text/html,application/xhtml+xml,*/*;q=0.8")
+            .accept_encoding("gzip")
             .input_buffer_size(INPUT_BUFFER)
             // A head that fills the whole room could not be told from a closed connection.
             .max_response_header_size(INPUT_BUFFER - 1)
@@ -220,18 +264,7 @@ impl Fetcher {
         let (mut attempts, mut pause) = (1, FIRST_PAUSE);
         let mut limit = None; // the first attempt has the whole time, as configured
         loop {
-            let opened = self.opened.load(Relaxed);
             let mut outcome = self.attempt(url, uri, limit);
-            // An idle connection may have been closed just as it was used again. That is nobody's
-            // failure: the same request goes over a new one.
-            let reused = opened == self.opened.load(Relaxed);
-            if reused
-                && outcome.status.is_none()
-                && outcome.has(Kind::Closed)
-                && let Some(left) = left()
-            {
-                outcome = self.attempt(url, uri, Some(left));
-            }
             outcome.attempts = attempts;
             let may_retry = attempts <= self.settings.retries && outcome.may_pass();
             match left() {
@@ -265,11 +298,12 @@ impl Fetcher {
         let response = self.follow(place, limit, deadline)?;
         outcome.status = Some(response.status().as_u16());
         outcome.final_url = Some(masked(&place.to_string()));
+        let packing = Packing::of(response.headers());
         let body = response.into_body();
         let is_page = may_have_a_title(body.mime_type());
         let charset = body.charset().map(str::to_string);
         let mut page = Counted {
-            body: body.into_reader(),
+            body: packing.unpack(body.into_reader())?,
             count: &mut outcome.bytes,
             limit: self.settings.max_bytes,
             deadline,
@@ -293,7 +327,7 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Response<Body>, ureq::Error> {
         for _ in 0..=REDIRECTS {
-            let response = self.send(place, limit)?;
+            let response = self.send(place, limit, deadline)?;
             // Of the other 3xx none sends the reader elsewhere.
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
@@ -304,23 +338,36 @@ impl Fetcher {
                 return Err(ureq::Error::RedirectFailed);
             }
             let next = next_place(place, location).map_err(ureq::Error::BadUri)?;
-            // A connection can be used again only when everything on it has been read.
-            let mut rest = Counted {
-                body: response.into_body().into_reader(),
-                count: &mut 0,
-                limit: self.settings.max_bytes,
-                deadline,
-                error: None,
-            };
-            while rest.read(self.scratch.raw())? > 0 {}
-            rest.error.map_or(Ok(()), Err)?;
+            // Whatever is wrong with what stands beside it, a redirect is a redirect.
+            let mut rest = response.into_body().into_reader().take(BESIDE_REDIRECT);
+            while rest.read(self.scratch.raw()).is_ok_and(|n| n > 0) {}
             *place = next;
             limit = Some(deadline.saturating_duration_since(Instant::now()));
         }
         Err(ureq::Error::TooManyRedirects)
     }
 
-    fn send(&self, uri: &Uri, limit: Option<Duration>) -> Result<Response<Body>, ureq::Error> {
+    /// An idle connection may have been closed just as it was used again. That is nobody's failure:
+    /// the same request goes over a new one.
+    fn send(
+        &self,
+        uri: &Uri,
+        limit: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let opened = self.opened.load(Relaxed);
+        let answer = self.send_once(uri, limit);
+        let reused = opened == self.opened.load(Relaxed);
+        match &answer {
+            Err(error) if reused && Kind::of(error) == Kind::Closed => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.send_once(uri, Some(left))
+            }
+            _ => answer,
+        }
+    }
+
+    fn send_once(&self, uri: &Uri, limit: Option<Duration>) -> Result<Response<Body>, ureq::Error> {
         let request = self.agent.get(uri);
         let length = uri.path_and_query().map_or(0, |path| path.as_str().len());
         let long = length > OUTPUT_BUFFER / 2;
@@ -341,38 +388,7 @@ impl Fetcher {
     /// The type of an error, and words for it that help.
     fn failure(&self, error: ureq::Error, outcome: &Outcome, place: &Uri) -> Failure {
         use ureq::Error;
-        let kind = match &error {
-            Error::BadUri(_) | Error::Http(_) => Kind::BadUrl,
-            Error::HostNotFound => Kind::Dns,
-            Error::Other(error) if error.is::<DnsError>() => Kind::Dns,
-            Error::Other(error) if error.is::<TlsError>() => Kind::Tls,
-            Error::Timeout(_) => Kind::Timeout,
-            Error::TooManyRedirects => Kind::TooManyRedirects,
-            Error::Tls(_) | Error::Rustls(_) | Error::TlsRequired => Kind::Tls,
-            Error::Protocol(_) | Error::LargeResponseHeader(..) | Error::RedirectFailed => {
-                Kind::Protocol
-            }
-            Error::Decompress(_, error) if error.kind() == ErrorKind::UnexpectedEof => Kind::Closed,
-            Error::Decompress(..) => Kind::Protocol,
-            Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<TooLarge>()) => {
-                Kind::TooLarge
-            }
-            // What rustls objects to after the handshake.
-            Error::Io(error) if error.kind() == ErrorKind::InvalidData => Kind::Tls,
-            Error::Io(error) => match error.kind() {
-                ErrorKind::ConnectionRefused => Kind::Refused,
-                ErrorKind::HostUnreachable
-                | ErrorKind::NetworkUnreachable
-                | ErrorKind::AddrNotAvailable => Kind::Unreachable,
-                ErrorKind::UnexpectedEof
-                | ErrorKind::ConnectionReset
-                | ErrorKind::ConnectionAborted
-                | ErrorKind::BrokenPipe => Kind::Closed,
-                ErrorKind::TimedOut | ErrorKind::WouldBlock => Kind::Timeout,
-                _ => Kind::Io,
-            },
-            _ => Kind::Io,
-        };
+        let kind = Kind::of(&error);
         let mut message = match (kind, &error) {
             (Kind::Timeout, _) => {
                 let seconds = self.settings.timeout.as_secs_f64();
@@ -381,13 +397,17 @@ impl Fetcher {
                     Some(_) => format!("the body was not complete within {seconds} s"),
                 }
             }
-            (Kind::TooLarge, _) => format!("more than {} bytes", self.settings.max_bytes),
+            (Kind::TooLarge, _) => match self.settings.max_bytes {
+                1 => "more than 1 byte".into(),
+                most => format!("more than {most} bytes"),
+            },
             (Kind::TooManyRedirects, _) => format!("more than {REDIRECTS} redirects"),
             (Kind::Refused, _) => "connection refused".into(),
             (Kind::Closed, _) => match outcome.status {
                 None => "the server closed the connection without an answer".into(),
                 Some(_) => "the connection ended before the body was complete".into(),
             },
+            (_, Error::BodyStalled) => "the length of a part of the body does not end".into(),
             (_, Error::RedirectFailed) => "a redirect that does not say where to".into(),
             (_, Error::BadUri(message)) => message.clone(),
             (_, Error::Io(error)) => error.to_string(),
@@ -408,10 +428,6 @@ impl Fetcher {
 }
 
 impl Outcome {
-    fn has(&self, kind: Kind) -> bool {
-        self.error.as_ref().is_some_and(|error| error.kind == kind)
-    }
-
     /// Whether another attempt may go better.
     fn may_pass(&self) -> bool {
         match &self.error {
@@ -433,6 +449,12 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     // A browser would let a blank or an umlaut in the path pass, and so do we.
     let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(host_end);
+    if host.is_empty() {
+        return Err("it has no host".into());
+    }
+    if !host.is_ascii() {
+        return Err("a host in other letters than a to z stands in a URL as xn--...".into());
+    }
     let mut url = format!("{scheme}://{host}");
     for character in path.chars() {
         if character == ' ' || !character.is_ascii() {
@@ -458,6 +480,11 @@ fn parse_url(text: &str) -> Result<Uri, String> {
 fn has_bad_port(authority: &Authority) -> bool {
     let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
     after_user.len() > authority.host().len() + 1 && authority.port_u16().is_none()
+}
+
+/// Whether `shown`, which came out as the place of the page, is where `given` leads by itself.
+pub fn is_place_of(given: &str, shown: &str) -> bool {
+    parse_url(given).is_ok_and(|uri| masked(&uri.to_string()) == shown)
 }
 
 /// The URL as it may be shown: without its password.

@@ -4,15 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::fetch::{Kind, Outcome};
+use crate::fetch::{Kind, Outcome, is_place_of};
 
 /// No progress line for what is over sooner.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many URLs that were not done are named in text; JSON has them all.
 const NAMED: usize = 10;
+
+static TOLD: AtomicUsize = AtomicUsize::new(0);
+
+/// How many outcomes this program has told by now.
+pub fn told() -> usize {
+    TOLD.load(Relaxed)
+}
 
 pub struct Report {
     out: BufWriter<Box<dyn Write>>,
@@ -84,6 +92,7 @@ impl Report {
             writeln!(self.out, "{}", Row(outcome))
         };
         or_end(written);
+        TOLD.fetch_add(1, Relaxed);
     }
 
     /// A line of text beside the outcomes; JSON is for machines, so there it goes to stderr.
@@ -139,8 +148,9 @@ impl Report {
         };
         let rate = done as f64 / seconds.max(1e-6);
         warn(format_args!(
-            "{done} of {total} by {workers} workers{failed}{not_done}: \
+            "{done} of {total} by {workers} worker{}{failed}{not_done}: \
              {} in {seconds:.2} s, {rate:.0} per second",
+            if workers == 1 { "" } else { "s" },
             Bytes(bytes)
         ));
     }
@@ -198,10 +208,8 @@ impl fmt::Display for Row<'_> {
             outcome.milliseconds
         )?;
         write!(f, "{}", Shown(&outcome.url))?;
-        if let Some(led_to) = outcome.final_url.as_ref().filter(|led_to| {
-            // `http://a` and `http://a/` are one.
-            led_to.trim_end_matches('/') != outcome.url.trim_end_matches('/')
-        }) {
+        let led_to = outcome.final_url.as_ref();
+        if let Some(led_to) = led_to.filter(|led_to| !is_place_of(&outcome.url, led_to)) {
             write!(f, " -> {}", Shown(led_to))?;
         }
         if let Some(title) = &outcome.title {
@@ -281,6 +289,25 @@ mod tests {
         let shown = "http://a/\u{fffd}x  \"a\u{fffd}b\u{fffd}c\u{fffd} \\\"d\\\" \\\\ \u{5d0} \
                      e\u{301}\"  (y\u{fffd})";
         assert!(row.ends_with(shown), "{row}");
+    }
+
+    #[test]
+    fn an_arrow_stands_for_a_redirect_and_for_nothing_else() {
+        for (url, led_to, arrow) in [
+            ("http://a", "http://a/", false),
+            ("http://a/b#part", "http://a/b", false),
+            ("HTTP://a/\u{fc} b", "http://a/%C3%BC%20b", false),
+            ("http://u:***@a/", "http://u:***@a/", false),
+            ("http://a/b", "http://a/b/", true),
+            ("http://a/", "https://a/", true),
+        ] {
+            let outcome = Outcome {
+                final_url: Some(led_to.into()),
+                ..Outcome::failed(url, Kind::Closed, "x")
+            };
+            let row = Row(&outcome).to_string();
+            assert_eq!(row.contains(" -> "), arrow, "{row}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Scratch {
 /// `charset` is what the HTTP header named; else the page itself is asked. Blank titles and titles
 /// that are never closed are none.
 pub fn find(
-    mut page: impl Read,
+    page: &mut dyn Read,
     charset: Option<&str>,
     scratch: &mut Scratch,
 ) -> io::Result<Option<String>> {
@@ -51,11 +51,11 @@ pub fn find(
     let encoding = match named {
         Some(encoding) => encoding,
         None => {
-            filled = fill(&mut page, &mut scratch.raw, CHARSET_WITHIN)?;
-            guess_encoding(&scratch.raw[..filled])
+            filled = fill(page, &mut scratch.raw, CHARSET_WITHIN)?;
+            guess_encoding(&scratch.raw[..filled], &mut scratch.text)
         }
     };
-    let utf8 = Utf8Reader {
+    let mut utf8 = Utf8Reader {
         page,
         raw: &mut scratch.raw,
         unread: 0..filled,
@@ -64,13 +64,20 @@ pub fn find(
         at_end: false,
         finished: false,
     };
-    let reader = IoReader::new_with_buffer(utf8, &mut scratch.text);
-    for found in Tokenizer::new_with_emitter(reader, Finder::default()) {
+    for found in tokens(&mut utf8, &mut scratch.text) {
         if let Found::Title(title) = found? {
             return Ok(Some(title).filter(|title| !title.is_empty()));
         }
     }
     Ok(None)
+}
+
+/// The tokenizer is a very large machine. Behind `dyn`, it is compiled once for all there is to read.
+fn tokens<'a>(
+    text: &'a mut dyn Read,
+    room: &'a mut [u8],
+) -> impl Iterator<Item = io::Result<Found>> {
+    Tokenizer::new_with_emitter(IoReader::new_with_buffer(text, room), Finder::default())
 }
 
 /// The value of `charset=` in a Content-Type.
@@ -90,7 +97,7 @@ pub fn charset_in(content_type: &str) -> Option<&str> {
 }
 
 /// Reads until at least `enough` bytes are there, or the page ends.
-fn fill(page: &mut impl Read, room: &mut [u8], enough: usize) -> io::Result<usize> {
+fn fill(page: &mut dyn Read, room: &mut [u8], enough: usize) -> io::Result<usize> {
     let mut filled = 0;
     while filled < enough {
         match page.read(&mut room[filled..])? {
@@ -102,15 +109,13 @@ fn fill(page: &mut impl Read, room: &mut [u8], enough: usize) -> io::Result<usiz
 }
 
 /// What the page declares itself; else UTF-8 where the bytes allow it, else what browsers assume.
-fn guess_encoding(head: &[u8]) -> &'static Encoding {
-    let start = &head[..head.len().min(CHARSET_WITHIN)];
-    let Ok(declared) = Tokenizer::new_with_emitter(start, Finder::default())
-        .find_map(|found| match found {
-            Ok(Found::Charset(encoding)) => Some(Ok(encoding)),
-            Ok(Found::Title(_)) => None,
-            Err(never) => Some(Err(never)),
-        })
-        .transpose();
+fn guess_encoding(head: &[u8], room: &mut [u8]) -> &'static Encoding {
+    let mut start = &head[..head.len().min(CHARSET_WITHIN)];
+    let declared = tokens(&mut start, room).find_map(|found| match found {
+        Ok(Found::Charset(encoding)) => Some(encoding),
+        // A slice can always be read.
+        Ok(Found::Title(_)) | Err(_) => None,
+    });
     declared.unwrap_or_else(|| match std::str::from_utf8(head) {
         // A character that is cut off at the end is no mistake.
         Ok(_) => UTF_8,
@@ -120,8 +125,8 @@ fn guess_encoding(head: &[u8]) -> &'static Encoding {
 }
 
 /// Any encoding in, UTF-8 out; what is not valid becomes U+FFFD.
-struct Utf8Reader<'a, R> {
-    page: R,
+struct Utf8Reader<'a> {
+    page: &'a mut dyn Read,
     raw: &'a mut [u8],
     unread: std::ops::Range<usize>,
     decoder: Decoder,
@@ -129,7 +134,7 @@ struct Utf8Reader<'a, R> {
     finished: bool,
 }
 
-impl<R: Read> Read for Utf8Reader<'_, R> {
+impl Read for Utf8Reader<'_> {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         while !self.finished {
             if self.unread.is_empty() && !self.at_end {
@@ -338,7 +343,7 @@ mod tests {
 
     fn title_in(page: impl AsRef<[u8]>, charset: Option<&str>) -> Option<String> {
         let page = page.as_ref();
-        let whole = find(page, charset, &mut Scratch::new(8192)).unwrap();
+        let whole = find(&mut &*page, charset, &mut Scratch::new(8192)).unwrap();
         // The same, however the page is cut into pieces on its way.
         struct ByteByByte<'a>(&'a [u8]);
         impl Read for ByteByByte<'_> {
@@ -347,7 +352,7 @@ mod tests {
                 self.0.read(&mut room[..n])
             }
         }
-        let pieces = find(ByteByByte(page), charset, &mut Scratch::new(1024)).unwrap();
+        let pieces = find(&mut ByteByByte(page), charset, &mut Scratch::new(1024)).unwrap();
         assert_eq!(whole, pieces);
         whole
     }
@@ -531,8 +536,8 @@ mod tests {
                 Err(io::Error::from(io::ErrorKind::ConnectionReset))
             }
         }
-        let page = b"<title>half".chain(Broken);
-        let error = find(page, None, &mut Scratch::new(1024)).unwrap_err();
+        let mut page = b"<title>half".chain(Broken);
+        let error = find(&mut page, None, &mut Scratch::new(1024)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }

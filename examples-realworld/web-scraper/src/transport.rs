@@ -1,13 +1,14 @@
-//! What ureq's connectors do not tell: how many connections were opened, and that it was TLS which
-//! failed. Both wrap ureq's own.
+//! What ureq's connectors do not tell: how many connections were opened, that it was TLS which
+//! failed, and that a body without a length was cut off. All wrap ureq's own.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ureq::Error;
 use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, RustlsConnector, TcpConnector, Transport,
+    Buffers, ConnectionDetails, Connector, NextTimeout, RustlsConnector, TcpConnector, Transport,
 };
 
 /// ureq's TCP, counting the connections that it opens.
@@ -26,7 +27,7 @@ impl Tcp {
 }
 
 impl<In: Transport> Connector<In> for Tcp {
-    type Out = <TcpConnector as Connector<In>>::Out;
+    type Out = Strict<<TcpConnector as Connector<In>>::Out>;
 
     fn connect(
         &self,
@@ -34,7 +35,7 @@ impl<In: Transport> Connector<In> for Tcp {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, Error> {
         self.opened.fetch_add(1, Relaxed);
-        self.inner.connect(details, chained)
+        Ok(self.inner.connect(details, chained)?.map(Strict))
     }
 }
 
@@ -61,7 +62,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 impl<In: Transport> Connector<In> for SharedTls {
-    type Out = <RustlsConnector as Connector<In>>::Out;
+    type Out = Strict<<RustlsConnector as Connector<In>>::Out>;
 
     fn connect(
         &self,
@@ -71,8 +72,9 @@ impl<In: Transport> Connector<In> for SharedTls {
         if chained.is_none() {
             return Err(Error::ConnectionFailed);
         }
-        self.0
-            .connect(details, chained)
+        let secured = self.0.connect(details, chained);
+        secured
+            .map(|connection| connection.map(Strict))
             .map_err(|error| match error {
                 Error::Timeout(_) => error,
                 // In the middle of a handshake a closed connection is a refusal, too.
@@ -83,5 +85,45 @@ impl<In: Transport> Connector<In> for SharedTls {
                 },
                 other => Error::Other(TlsError(other.to_string()).into()),
             })
+    }
+}
+
+/// A connection that does not end in order has failed.
+///
+/// ureq takes a reset, and the end of a TLS connection that the server did not announce, for the
+/// end of a page that has no length: a page that was cut off would count as complete.
+#[derive(Debug)]
+pub struct Strict<T>(T);
+
+impl<T: Transport> Transport for Strict<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.0.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.0.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        use ErrorKind::{ConnectionAborted, ConnectionReset, UnexpectedEof};
+        self.0.await_input(timeout).map_err(|error| match error {
+            Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    ConnectionReset | ConnectionAborted | UnexpectedEof
+                ) =>
+            {
+                io::Error::new(ErrorKind::BrokenPipe, error).into()
+            }
+            other => other,
+        })
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.0.is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.0.is_tls()
     }
 }

@@ -101,7 +101,7 @@ fn a_page_is_told_with_all_that_is_known() {
     assert!(row.starts_with("200 ") && row.contains(&url) && row.contains("\"Tom & Jerry\""));
     let summary = text(&output.stderr);
     assert!(
-        summary.starts_with("1 of 1 by 1 workers: 30 B in "),
+        summary.starts_with("1 of 1 by 1 worker: 30 B in "),
         "{summary}"
     );
 }
@@ -173,7 +173,7 @@ fn nothing_that_one_server_does_harms_the_result_of_another() {
         ("/cut-gzip", "closed"),
         ("/no-location", "protocol"),
         ("/choices", "none"),
-        ("/redirect-without-end", "too-large"),
+        ("/redirect-without-end", "none"),
         ("/bad-location", "bad-url"),
     ];
     let mut urls = Vec::new();
@@ -529,6 +529,112 @@ fn a_kept_connection_that_was_closed_is_not_a_failure() {
     assert!(outcomes.iter().all(|outcome| outcome["attempts"] == 1));
 }
 
+/// The server closes an idle connection just when the next request, to where it led, is sent.
+#[test]
+fn a_connection_that_was_closed_between_redirects_is_not_a_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let redirect = head(302, &["location: /end", "content-length: 0"]);
+        let page = head(200, &["content-length: 0"]);
+        for replies in [[&redirect[..], b""], [&page[..], b""]] {
+            let (mut stream, _) = listener.accept().unwrap();
+            for reply in replies {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).unwrap();
+                stream.write_all(reply).unwrap();
+            }
+        }
+    });
+    let outcome = one(&url, &[]);
+    let seen = (&outcome["status"], &outcome["attempts"]);
+    assert_eq!(seen, (&200.into(), &1.into()), "{outcome}");
+}
+
+/// As browsers do. The text beside a redirect is for those who cannot follow it.
+#[test]
+fn a_redirect_counts_whatever_stands_beside_it() {
+    let to_end = "location: /end";
+    let server = Server::start(move |request| match request.target.as_str() {
+        "/cut" => {
+            let head = head(302, &[to_end, "content-length: 1000"]);
+            Reply::script(vec![Step::Send(head)]).then_close()
+        }
+        "/endless" => {
+            let head = Step::Send(head(302, &[to_end]));
+            Reply::script(vec![head, Step::ForEver(b"x".to_vec())])
+        }
+        "/gzip" => Reply::new(302, &[to_end, "content-encoding: gzip"], "no gzip"),
+        "/chunks" => Reply::new(
+            302,
+            &[to_end, "transfer-encoding: chunked"],
+            "no chunks\r\n",
+        ),
+        _ => Reply::html("<title>end</title>"),
+    })
+    .unwrap();
+    for path in ["/cut", "/endless", "/gzip", "/chunks"] {
+        let outcome = one(&server.url(path), &["--max-bytes", "100"]);
+        assert_eq!(outcome["title"], "end", "{path}: {outcome}");
+    }
+}
+
+/// Half a page without a length, and then a reset: that is no end of a page.
+#[test]
+#[cfg(unix)]
+fn a_page_that_is_cut_off_by_a_reset_is_not_complete() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reply = head(200, &["content-type: text/html"]);
+        reply.extend(b"<title>half</title>");
+        stream.write_all(&reply).unwrap();
+        // To close without having read what came is a reset.
+        stream.peek(&mut [0]).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    });
+    let outcome = one(&url, &[]);
+    assert_eq!(kind(&outcome), "closed", "{outcome}");
+}
+
+#[test]
+fn a_packing_is_undone_or_told_and_never_taken_for_the_page() {
+    let packed = gzip(b"<title>x</title>");
+    let server = Server::start(move |request| {
+        let packing = format!("content-encoding: {}", &request.target[1..]);
+        Reply::new(200, &["content-type: text/html", &packing], packed.clone())
+    })
+    .unwrap();
+    for name in ["gzip", "GZIP", "x-gzip"] {
+        let outcome = one(&server.url(&format!("/{name}")), &[]);
+        let seen = (&outcome["title"], &outcome["bytes"]);
+        assert_eq!(seen, (&"x".into(), &16.into()), "{name}: {outcome}");
+    }
+    for name in ["br", "deflate", "gzip,gzip"] {
+        let outcome = one(&server.url(&format!("/{name}")), &[]);
+        assert_eq!(kind(&outcome), "protocol", "{name}: {outcome}");
+        assert_eq!(
+            (&outcome["status"], &outcome["bytes"]),
+            (&200.into(), &0.into())
+        );
+    }
+    // An error page of nothing, from a server that packs everything.
+    let server = Server::start(|_| Reply::new(200, &["content-encoding: gzip"], "")).unwrap();
+    assert_eq!(kind(&one(&server.url("/"), &[])), "none");
+}
+
+#[test]
+fn a_length_that_does_not_end_is_the_fault_of_the_server() {
+    let server = Server::start(|_| {
+        let head = head(200, &["transfer-encoding: chunked"]);
+        Reply::script(vec![Step::Send(head), Step::ForEver(b"0".to_vec())])
+    })
+    .unwrap();
+    let outcome = one(&server.url("/"), &[]);
+    assert_eq!(kind(&outcome), "protocol", "{outcome}");
+}
+
 #[test]
 fn retries_are_counted_and_stop_at_the_first_success() {
     let calls = AtomicUsize::new(0);
@@ -769,21 +875,35 @@ fn urls_come_from_a_file_or_from_stdin() {
     let output = finish(program(&["--from-file", path.to_str().unwrap()]));
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
 
-    // Not even the start of such a line is a URL.
-    #[cfg(target_os = "linux")]
-    {
-        let output = finish(program(&["--from-file", "/dev/zero"]));
-        let message = text(&output.stderr);
-        let expected = "error: cannot read /dev/zero: line 1 does not end\n";
-        assert_eq!(
-            (output.status.code(), message.as_str()),
-            (Some(1), expected)
-        );
-    }
-
     let output = finish(program(&["--from-file", "/no/such/file"]));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr).lines().count(), 1);
+}
+
+/// Python's `open(path).readlines()` takes all memory there is.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_without_end_is_an_error() {
+    for (option, message) in [
+        (
+            "--from-file",
+            "error: cannot read /dev/zero: more than 1073741824 bytes are no list of URLs\n",
+        ),
+        (
+            "--ca-file",
+            "error: /dev/zero is too long for a file of certificates\n",
+        ),
+    ] {
+        let mut command = Command::new("sh");
+        let limited = "ulimit -v 500000; exec \"$@\"";
+        command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_web-scraper")]);
+        command.args([option, "/dev/zero", "--", "http://127.0.0.1:1/"]);
+        let output = finish(command);
+        assert_eq!(
+            (output.status.code(), text(&output.stderr).as_str()),
+            (Some(1), message)
+        );
+    }
 }
 
 #[test]
@@ -1056,7 +1176,7 @@ fn a_signal_ends_it_in_order_and_names_what_was_not_done() {
             assert_eq!(output.status.code(), Some(code));
             let summary = text(&output.stderr);
             assert!(
-                summary.contains("1 of 3 by 1 workers, 2 not done: "),
+                summary.contains("1 of 3 by 1 worker, 2 not done: "),
                 "{summary}"
             );
             let (stdout, undone) = (text(&output.stdout), &urls[1..]);
@@ -1101,7 +1221,7 @@ fn a_signal_while_the_list_is_read_ends_it_in_order_too() {
         assert_eq!(ended, Some(Some(code)), "{output:?}");
         let message = text(&output.stderr);
         for words in [
-            "not done: the rest of -\n",
+            "not done: the rest of stdin\n",
             &format!("not done: {given}\n"),
             &format!("not done: {listed}\n"),
             "0 of 2 by 0 workers, 2 not done: ",
@@ -1112,11 +1232,9 @@ fn a_signal_while_the_list_is_read_ends_it_in_order_too() {
     assert_eq!(server.requests(), 0);
 }
 
-/// Nobody reads its output, so it cannot end in order; the second signal does not care.
-#[test]
+/// Starts the program and waits until it is blocked: it has printed more than its pipe holds.
 #[cfg(unix)]
-fn a_second_signal_ends_it_at_once() {
-    use rustix::process::{Pid, Signal, kill_process};
+fn start_without_reader() -> (Server, std::process::Child) {
     let server = Server::start(|request| match request.target.len() {
         2 => Reply::never(),
         _ => Reply::html("x"),
@@ -1129,7 +1247,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut child = program(&["--json", "--timeout", "600", "--from-file", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     child
@@ -1146,12 +1264,38 @@ fn a_second_signal_ends_it_at_once() {
         }
         last.0 > 0 && last.1.elapsed() > Duration::from_millis(500)
     });
+    (server, child)
+}
+
+/// Nobody reads its output, so it cannot end in order; the second signal does not care.
+#[test]
+#[cfg(unix)]
+fn a_second_signal_ends_it_at_once() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (_server, mut child) = start_without_reader();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     thread::sleep(Duration::from_millis(200)); // two at the same instant would be one
     assert!(child.try_wait().unwrap().is_none(), "it was not blocked");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     wait_until(|| child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+#[cfg(unix)]
+fn one_signal_is_enough_when_nobody_reads_the_output() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (_server, mut child) = start_without_reader();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    wait_until(|| child.try_wait().unwrap().is_some());
+    let mut message = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(
+        message.starts_with("error: nothing has moved for 5 s after SIGTERM"),
+        "{message}"
+    );
 }
 
 /// As in `web-scraper … | head -1`.
