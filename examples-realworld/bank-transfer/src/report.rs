@@ -213,7 +213,12 @@ impl ProgressLine {
             self.shown = Some(Instant::now());
             let percent = done as f64 / self.transfers as f64 * 100.0;
             let done = grouped(done);
-            eprint!("\r{}: {done} transfers, {percent:.0} % ", self.locking);
+            // A terminal may be gone by now, and that is no reason to lose the result.
+            let locking = self.locking;
+            let _ = write!(
+                io::stderr(),
+                "\r{locking}: {done} transfers, {percent:.0} % "
+            );
         }
     }
 }
@@ -221,7 +226,7 @@ impl ProgressLine {
 impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            eprint!("\r{:60}\r", "");
+            let _ = write!(io::stderr(), "\r{:60}\r", "");
         }
     }
 }

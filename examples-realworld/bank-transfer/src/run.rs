@@ -63,6 +63,27 @@ pub struct Outcome {
     pub problems: Vec<String>,
 }
 
+impl Outcome {
+    /// Of a run that a signal came before.
+    pub fn not_begun(locking: &'static str, setup: &Setup) -> Outcome {
+        let places = u128::from(setup.accounts) * u128::from(setup.accounts + 1) / 2;
+        Outcome {
+            locking,
+            threads: 0,
+            seconds: 0.0,
+            transfers_per_second: 0.0,
+            applied: 0,
+            refused: 0,
+            not_done: setup.transfers,
+            retries: 0,
+            audits: 0,
+            longest_audit_seconds: 0.0,
+            checksum: setup.initial.cast_unsigned().wrapping_mul(places as u64),
+            problems: Vec::new(),
+        }
+    }
+}
+
 /// All transfers by several threads on a bank of type `B`. `watch` is called now and then with
 /// the number of transfers handed out so far.
 pub fn run<B: Bank>(
@@ -503,6 +524,14 @@ mod tests {
             run(1.0, 0, None),
         ]);
         assert_eq!(stopped.not_done, 5);
+    }
+
+    #[test]
+    fn a_run_that_was_not_begun_has_left_every_account_as_it_was() {
+        let setup = setup(1_000, Cents::MAX / 20);
+        let run = Outcome::not_begun("this", &setup);
+        assert_eq!(run.checksum, checksum(&setup.balances()));
+        assert_eq!((run.applied, run.not_done), (0, 1_000));
     }
 
     #[test]

@@ -417,6 +417,53 @@ mod on_linux {
         Ok(())
     }
 
+    /// As `nohup` starts it, with its output in a file, and then the window is closed.
+    #[test]
+    fn a_terminal_that_goes_away_does_not_take_the_result_with_it() -> Outcome {
+        let folder = std::env::temp_dir().join(format!("bank-transfer-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let (result, id) = (folder.join("result"), folder.join("id"));
+        let command = format!(
+            "trap '' HUP; echo $$ > {}; exec {} {ENDLESS} --json --locking global > {}",
+            id.display(),
+            env!("CARGO_BIN_EXE_bank-transfer"),
+            result.display()
+        );
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &command, "/dev/null"])
+            .env("SHELL", "/bin/sh");
+        script.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = match script.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                eprintln!("not tested: there is no script here");
+                return Ok(());
+            }
+            child => child?,
+        };
+        let output = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        let mut parts = output.split(b'\r');
+        let shown = parts.any(|part| part.is_ok_and(|part| part.starts_with(b"global: ")));
+        assert!(shown, "no progress");
+        child.kill()?;
+        child.wait()?;
+        let id = fs::read_to_string(id)?;
+        Command::new("kill").args(["-INT", id.trim()]).status()?;
+        let end = Instant::now() + LIMIT;
+        let json = loop {
+            let running = std::path::Path::new("/proc").join(id.trim()).exists();
+            let text = fs::read_to_string(&result)?;
+            match serde_json::from_str::<Value>(&text) {
+                Ok(json) => break json,
+                Err(error) if !running || Instant::now() > end => return Err(error.into()),
+                Err(_) => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert_eq!(json["stopped_by"], "SIGINT");
+        fs::remove_dir_all(folder)?;
+        Ok(())
+    }
+
     #[test]
     fn a_reader_that_leaves_during_a_run_ends_it_quietly() -> Outcome {
         let mut child = program("--transfers 3e5 --threads 2").spawn()?;
