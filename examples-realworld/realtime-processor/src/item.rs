@@ -8,6 +8,9 @@ use std::fmt;
 /// Longer lines are failed items: the bound of what a full queue holds in memory.
 pub const LONGEST_LINE: usize = 64 * 1024;
 
+/// What is wrong with an item is said in so many characters.
+const LONGEST_REASON: usize = 200;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// 1, 2, 3, … in the order of the input.
@@ -85,14 +88,19 @@ impl fmt::Display for Failure {
         match self {
             Failure::NotUtf8(valid) => write!(f, "not UTF-8 after {valid} bytes"),
             Failure::Json(error) => {
-                // "at line 1" would be read as a line of the input.
-                let text = error.to_string().replace("line 1 column", "column");
+                // "at line 1" would be read as a line of the input, and what it quotes may be long.
+                let text = error.to_string();
+                let text = text.split(" at line 1 column ").next().unwrap_or_default();
+                let (cut, dots) = match text.char_indices().nth(LONGEST_REASON) {
+                    Some((end, _)) => (&text[..end], "..."),
+                    None => (text, ""),
+                };
                 let kind = if error.is_data() {
                     "unknown shape"
                 } else {
                     "not JSON"
                 };
-                write!(f, "{kind}: {text}")
+                write!(f, "{kind}: {cut}{dots} at column {}", error.column())
             }
             Failure::NotAnObject => write!(f, "unknown shape: not an object"),
             Failure::NoValue => write!(f, "unknown shape: no \"value\""),
@@ -174,6 +182,16 @@ mod tests {
         ] {
             assert_eq!(transformed(line), Err(expected.to_string()), "{line}");
         }
+    }
+
+    #[test]
+    fn the_reason_is_short_however_long_the_item_is() {
+        let line = format!("{{\"value\": \"{}\"}}", "\u{1F980}".repeat(10_000));
+        let error = transformed(&line).unwrap_err();
+        let begin = "unknown shape: invalid type: string \"\u{1F980}";
+        assert!(error.starts_with(begin), "{error}");
+        assert!(error.ends_with("\u{1F980}... at column 40012"), "{error}");
+        assert!(error.chars().count() < 240, "{error}");
     }
 
     #[test]

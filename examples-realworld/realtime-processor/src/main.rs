@@ -15,11 +15,9 @@
 //! Here the end is a state of the queue, not a message in it; an item's failure is a value; a
 //! worker that panics is replaced; and `in = out + failed + not processed` is checked in each run.
 //!
-//! Run it with `cargo run -p realtime-processor` for a demonstration, and with `-- --help` for what
-//! the tool can do. Look at the three ways to end: nothing left, drained, aborted.
-//!
-//! To take: `handover.rs`, the bounded buffer that knows how to stop; `histogram.rs`, latencies
-//! without a lock; `pipeline.rs`, workers that survive their items.
+//! Run it with `cargo run -p realtime-processor` for a demonstration; `-- --help` tells the rest.
+//! Look at the three ways to end: nothing left, drained, aborted. To take: `handover.rs`, the bounded
+//! buffer that knows how to stop; `histogram.rs`; `pipeline.rs`, workers that survive their items.
 
 #![forbid(unsafe_code)]
 
@@ -35,26 +33,22 @@ mod signals;
 mod source;
 mod summary;
 mod sync;
+mod watch;
 mod work;
 
 use clap::{CommandFactory, Parser, error::ErrorKind::ArgumentConflict};
 use clock::Clock;
-use options::{OnStop, Options};
-use output::{Lines, Totals};
-use pipeline::{Config, Pipeline, TIME_TO_FINISH};
-use signals::Signal;
+use options::Options;
+use output::Lines;
+use pipeline::{Config, Pipeline};
 use source::{Generator, Pace};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
-use summary::{Live, Summary};
+use summary::{Summary, counted};
+use watch::{Ended, Event, GRACE, cores, wait_for_end};
 use work::Work;
-
-const LIVE_EVERY: Duration = Duration::from_secs(1);
-/// After a stop, an output that does not move for so long is given up.
-const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     silence_panics_of_workers();
@@ -116,13 +110,6 @@ fn usable_options() -> Result<Options> {
     Ok(options)
 }
 
-/// What the main thread waits for.
-enum Event {
-    Signal(Signal),
-    SourceFailed(io::Error),
-    Ended(Totals),
-}
-
 fn process_stream(options: &Options) -> Result<ExitCode> {
     let (events_sender, events) = mpsc::channel();
     let tell = events_sender.clone();
@@ -137,7 +124,12 @@ fn process_stream(options: &Options) -> Result<ExitCode> {
     let pipeline = Pipeline::start(config, clock, io::stdout(), move |totals| {
         let _ = tell.send(Event::Ended(totals));
     })
-    .map_err(|error| format!("cannot start {} workers: {error}", config.workers))?;
+    .map_err(|error| {
+        format!(
+            "cannot start {}: {error}",
+            counted(config.workers as u64, "worker")
+        )
+    })?;
     start_source(options, clock, config.batch, &pipeline, events_sender)
         .map_err(|error| format!("cannot start the source: {error}"))?;
     match wait_for_end(options, config, clock, &pipeline, &events) {
@@ -154,10 +146,6 @@ fn process_stream(options: &Options) -> Result<ExitCode> {
             Ok(ExitCode::from(signal.exit_code))
         }
     }
-}
-
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
 fn config(options: &Options) -> Config {
@@ -211,93 +199,6 @@ fn start_source(
         thread.spawn(move || generator.run(&input, pace, batch))?;
     }
     Ok(())
-}
-
-#[derive(Debug)]
-struct Ended {
-    totals: Totals,
-    stopped_by: Option<Signal>,
-    source_error: Option<io::Error>,
-}
-
-/// Stops the stream when a signal comes, and shows how it goes, until it has ended.
-///
-/// `Err` when it was stopped and does not end.
-fn wait_for_end(
-    options: &Options,
-    config: Config,
-    clock: Clock,
-    pipeline: &Pipeline,
-    events: &Receiver<Event>,
-) -> std::result::Result<Ended, Signal> {
-    let mut live = io::stderr()
-        .is_terminal()
-        .then(|| Live::new(clock, pipeline));
-    let mut next_line = clock.instant(LIVE_EVERY);
-    let mut source_error = None;
-    let mut stopped_by = None;
-    let mut moved = ((0, 0), Instant::now());
-    loop {
-        let pause = next_line.saturating_duration_since(Instant::now());
-        match events.recv_timeout(pause) {
-            Ok(Event::Signal(signal)) => {
-                stopped_by = Some(signal);
-                moved.1 = Instant::now();
-                pipeline.stop(options.on_stop.stop());
-                acknowledge(signal, options, config, pipeline);
-            }
-            Ok(Event::SourceFailed(error)) => source_error = Some(error),
-            Ok(Event::Ended(totals)) => {
-                return Ok(Ended {
-                    totals,
-                    stopped_by,
-                    source_error,
-                });
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                next_line += LIVE_EVERY;
-                if let Some(live) = &mut live {
-                    let _ = writeln!(io::stderr(), "{}", live.line(pipeline));
-                }
-                let finished = pipeline.progress.total();
-                let processed = pipeline.latencies().count();
-                if (processed, finished) != moved.0 {
-                    moved = ((processed, finished), Instant::now());
-                }
-                // Not while it is the workers who take their time, as an announced drain may.
-                let stuck = options.on_stop == OnStop::Abort || processed > finished;
-                let too_long = stuck && moved.1.elapsed() > GRACE;
-                if let Some(signal) = stopped_by.filter(|_| too_long) {
-                    return Err(signal);
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => unreachable!("the pipeline tells its end"),
-        }
-    }
-}
-
-/// Tells on stderr, terminal or not, what somebody who asked for the end has to wait for.
-fn acknowledge(signal: Signal, options: &Options, config: Config, pipeline: &Pipeline) {
-    // In this order: items that come in and out between the two must not count as out only.
-    let finished = pipeline.progress.total();
-    let inside = pipeline.input.counts().0 - finished;
-    let how_long = match options.on_stop {
-        OnStop::Drain => {
-            let at_once = config.workers.min(cores()) as f64;
-            let seconds = inside as f64 * options.work / 1e3 / at_once;
-            format!("{inside} items to process, about {:.0} s", seconds.ceil())
-        }
-        OnStop::Abort => format!(
-            "{inside} items inside, {} s for those in work",
-            TIME_TO_FINISH.as_secs()
-        ),
-    };
-    let _ = writeln!(
-        io::stderr(),
-        "{}: {}, {how_long}; a second signal ends at once",
-        signal.name,
-        options.on_stop.name(),
-    );
 }
 
 fn report(

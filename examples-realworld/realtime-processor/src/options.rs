@@ -63,13 +63,13 @@ pub struct Options {
     pub quiet: bool,
 
     /// Seed of the generated values
-    #[arg(long, value_name = "N", default_value_t = 42, conflicts_with = "stdin")]
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "42")]
+    #[arg(conflicts_with = "stdin")]
     pub seed: u64,
 
     /// Make every N-th generated item an odd one: without a value, no object, no JSON, too
     /// large to be doubled, and one over which its worker panics, in turn
-    #[arg(long, value_name = "N", conflicts_with = "stdin")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = odd, conflicts_with = "stdin")]
     pub odd: Option<u64>,
 }
 
@@ -142,6 +142,16 @@ fn items(text: &str) -> Result<u64, String> {
     whole(text, 0, 1_000_000_000_000)
 }
 
+fn odd(text: &str) -> Result<u64, String> {
+    whole(text, 1, 1_000_000_000_000)
+}
+
+/// Any 64 bits will do, so this one is read without a detour through floating point.
+fn seed(text: &str) -> Result<u64, String> {
+    let exact = text.replace('_', "").parse().ok();
+    exact.map_or_else(|| whole(text, 0, 1_000_000_000_000), Ok)
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     whole(text, 1, 1024).map(|number| number as usize)
 }
@@ -188,6 +198,9 @@ mod tests {
         for nonsense in ["-1", "1.5", "NaN", "inf", "1e13", "", "ten"] {
             assert!(items(nonsense).is_err(), "{nonsense}");
         }
+        assert_eq!(seed("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!((seed("1e3"), seed("1_000")), (Ok(1000), Ok(1000)));
+        assert!(seed("-1").is_err() && seed("18446744073709551616").is_err() && odd("0").is_err());
         assert!(rate("0").is_err() && rate("inf").is_err() && workers("0").is_err());
     }
 

@@ -157,12 +157,18 @@ impl Display for Summary {
         writeln!(f, "# seconds {:.6}", self.seconds)?;
         writeln!(
             f,
-            "# {:.0} items/s with {} workers",
+            "# {:.0} items/s with {}",
             self.items_per_second(),
-            self.workers
+            counted(self.workers as u64, "worker")
         )?;
         writeln!(f, "# latency {}", Percentiles(&self.latencies))
     }
+}
+
+/// "1 item", "2 items".
+pub fn counted(count: u64, name: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {name}{s}")
 }
 
 struct Percentiles<'a>(&'a Latencies);

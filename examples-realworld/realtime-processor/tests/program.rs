@@ -146,6 +146,17 @@ fn numbered_lines(count: u64) -> String {
 }
 
 #[test]
+fn what_it_says_is_english_and_short() {
+    let text = String::from_utf8(run(&["--items", "1"]).stdout).unwrap();
+    assert!(text.contains(" with 1 worker\n"), "{text}");
+    let line = format!("{{\"value\": \"{}\"}}\n", "x".repeat(60_000));
+    let output = filter(&["--json"], line);
+    let lines = json_lines(&output);
+    let error = lines[0]["error"].as_str().unwrap();
+    assert!(error.len() < 300, "{} bytes: {error}", error.len());
+}
+
+#[test]
 fn without_arguments_it_shows_three_endings_and_checks_them() {
     let output = run(&[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
