@@ -29,6 +29,7 @@ mod list;
 mod options;
 mod report;
 mod server;
+mod shown;
 mod signals;
 mod title;
 mod transport;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::fetch::{Kind, Outcome, is_place_of};
+use crate::shown::Shown;
 
 /// No progress line for what is over sooner.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -229,26 +230,6 @@ impl fmt::Display for Row<'_> {
             write!(f, "  [{} attempts]", outcome.attempts)?;
         }
         Ok(())
-    }
-}
-
-/// Text from elsewhere: what would steer the terminal is not passed on, nor what turns the direction
-/// of reading around or begins another line.
-struct Shown<'a>(&'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let steers = |c: char| {
-            c.is_control()
-                || matches!(
-                    c,
-                    '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-                )
-                || matches!(c, '\u{2066}'..='\u{2069}')
-        };
-        let mut parts = self.0.split(steers);
-        f.write_str(parts.next().unwrap_or_default())?;
-        parts.try_for_each(|part| write!(f, "\u{fffd}{part}"))
     }
 }
 
