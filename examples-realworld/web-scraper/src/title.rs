@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, WINDOWS_1252};
 use html5gum::emitters::Emitter;
-use html5gum::{IoReader, State, Tokenizer};
+use html5gum::{IoReader, Reader, State, Tokenizer};
 
 /// A `<meta charset>` counts only within the first 1024 bytes, says the standard.
 const CHARSET_WITHIN: usize = 1024;
@@ -72,12 +72,39 @@ pub fn find(
     Ok(None)
 }
 
-/// The tokenizer is a very large machine. Behind `dyn`, it is compiled once for all there is to read.
 fn tokens<'a>(
     text: &'a mut dyn Read,
     room: &'a mut [u8],
 ) -> impl Iterator<Item = io::Result<Found>> {
-    Tokenizer::new_with_emitter(IoReader::new_with_buffer(text, room), Finder::default())
+    let reader = Outlined(IoReader::new_with_buffer(text, room));
+    Tokenizer::new_with_emitter(reader, Finder::default())
+}
+
+/// The tokenizer reads in a hundred places. To build all of `IoReader` into each of them would take
+/// a good part of the time in which this whole program is compiled.
+struct Outlined<R>(R);
+
+impl<R: Reader> Reader for Outlined<R> {
+    type Error = R::Error;
+
+    #[inline(never)]
+    fn read_byte(&mut self) -> Result<Option<u8>, R::Error> {
+        self.0.read_byte()
+    }
+
+    #[inline(never)]
+    fn try_read_string(&mut self, text: &[u8], case_sensitive: bool) -> Result<bool, R::Error> {
+        self.0.try_read_string(text, case_sensitive)
+    }
+
+    #[inline(never)]
+    fn read_until<'b>(
+        &'b mut self,
+        needle: &[u8],
+        room: &'b mut [u8; 4],
+    ) -> Result<Option<&'b [u8]>, R::Error> {
+        self.0.read_until(needle, room)
+    }
 }
 
 /// The value of `charset=` in a Content-Type.

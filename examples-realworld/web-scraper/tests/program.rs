@@ -1374,6 +1374,15 @@ fn serve_tls() -> u16 {
                 let mut room = [0; 4096];
                 while stream.read(&mut room).is_ok_and(|n| n > 0) {
                     let body = "<title>secret</title>";
+                    if room.starts_with(b"GET /until-the-end") {
+                        // Its end is announced, or it is cut off.
+                        let answer = [&head(200, &[])[..], body.as_bytes()].concat();
+                        stream.write_all(&answer).unwrap();
+                        if room.starts_with(b"GET /until-the-end-announced") {
+                            stream.conn.send_close_notify();
+                        }
+                        return stream.flush().unwrap();
+                    }
                     let mut answer = head(200, &[&format!("content-length: {}", body.len())]);
                     answer.extend(body.as_bytes());
                     stream.write_all(&answer).unwrap();
@@ -1399,6 +1408,14 @@ fn https_works_with_an_authority_that_is_trusted_and_with_no_other() {
             "{page}"
         );
         assert_eq!(kind(&one(&url, &[])), "tls");
+    }
+    for (path, expected) in [
+        ("until-the-end-announced", "none"),
+        ("until-the-end", "closed"),
+    ] {
+        let page = one(&format!("https://localhost:{port}/{path}"), &trusting);
+        let seen = (kind(&page), &page["title"]);
+        assert_eq!(seen, (expected, &"secret".into()), "{page}");
     }
     let output = finish(program(&[
         "--ca-file",
