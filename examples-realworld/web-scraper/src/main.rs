@@ -45,7 +45,7 @@ use clap::Parser;
 
 use crate::fetch::{Fetcher, Kind, Network, Outcome, Settings};
 use crate::list::Job;
-use crate::options::{Args, IDLE_CONNECTIONS};
+use crate::options::Args;
 use crate::report::Report;
 use crate::signals::Signal;
 
@@ -204,7 +204,7 @@ fn scrape(
 fn raise_file_limit(workers: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = 2 * (workers + IDLE_CONNECTIONS) as u64;
+    let wanted = 2 * (workers + options::IDLE_CONNECTIONS) as u64;
     if limit.current.is_some_and(|current| current < wanted) {
         let most = limit.maximum.unwrap_or(wanted).min(wanted);
         // If this fails, some connections fail later and say why.
