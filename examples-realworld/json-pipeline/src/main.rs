@@ -6,18 +6,15 @@
 //! def process(path):
 //!     with open(path, encoding="utf-8") as file:
 //!         data = json.load(file)                    # all of it in memory, as objects
-//!     ...
 //! with ProcessPoolExecutor() as pool:               # the interpreter's lock: processes
 //!     for result in pool.map(process, Path(folder).rglob("*.json")): ...
 //! ```
 //!
-//! takes threads here, which share what they need and copy nothing, and a few hundred KiB for a
-//! file of any size. What is handed to a worker is checked by the compiler: a lock that "cannot be
-//! pickled" at run time does not exist. Processes are there as well, to compare and to isolate.
+//! takes threads here, which copy nothing, and a few hundred KiB for a file of any size. What is
+//! handed to a worker is checked by the compiler: no lock "cannot be pickled" at run time.
 //!
-//! Run it with `cargo run -p json-pipeline` for a demonstration in a temp folder, or build it with
-//! `--release` and give it two folders: `json-pipeline INPUT OUTPUT`. `--help` tells the rest. Look
-//! at the line and column of each broken file, and at the two files of one name.
+//! Run it with `cargo run -p json-pipeline` for a demonstration in a temp folder. Look at the line and
+//! column of each broken file. Or build it with `--release`: `json-pipeline INPUT OUTPUT`.
 //!
 //! To take: `scan.rs`, the checking counter that needs the same memory for a file of any size, and
 //! `giant.rs`, which lets several of them work on one array.
