@@ -28,6 +28,7 @@ mod processes;
 mod report;
 mod scan;
 mod shared;
+mod shown;
 mod signals;
 mod work;
 
@@ -42,8 +43,9 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, CommandFactory, Parser, ValueEnum};
 
 use files::Job;
-use report::{Progress, Report, Shown};
+use report::{Progress, Report};
 use shared::Shared;
+use shown::Shown;
 use work::Outcome;
 
 /// Checks every JSON file of a folder and counts its records, with several workers.

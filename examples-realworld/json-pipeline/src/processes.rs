@@ -14,9 +14,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Job};
-use crate::report::Shown;
 use crate::scan::Scanner;
 use crate::shared::Shared;
+use crate::shown::Shown;
 use crate::signals;
 use crate::work::{Outcome, process, run};
 

@@ -1,6 +1,5 @@
 //! What the user sees: a line per failure, a progress line on a terminal, and the summary.
 
-use std::fmt;
 use std::io::{self, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -12,6 +11,7 @@ use serde_json::json;
 
 use crate::files::Job;
 use crate::shared::{Counters, Shared};
+use crate::shown::Shown;
 use crate::work::Outcome;
 
 /// So many files that were not done are named; the others are counted.
@@ -174,21 +174,6 @@ impl<'a> Report<'a> {
             );
         }
         Ok(failed > 0)
-    }
-}
-
-/// A line with names from elsewhere: what would begin another line, steer the terminal or turn the
-/// direction of writing is not passed on.
-pub struct Shown<'a>(pub &'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let steers = |c: char| {
-            c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        };
-        let mut parts = self.0.split(steers);
-        f.write_str(parts.next().unwrap_or_default())?;
-        parts.try_for_each(|part| write!(f, "\u{fffd}{part}"))
     }
 }
 
