@@ -11,18 +11,13 @@
 //! ```
 //!
 //! is a `Task` here. `wait` takes the task and gives what it returned: a value, an error, a panic's
-//! message or `Cancelled`, which the compiler makes one look at. A list of tasks is not mistaken for
-//! a list of values, because it has another type; and an error on the way out does not leak the
-//! pool, because its owner drops it, which ends its threads.
-//!
-//! `thread::spawn(|| job.run())` gives a thread such a handle, too: then `wait_timeout` is Python's
-//! `Thread.join(timeout)`.
+//! message or `Cancelled`, which the compiler makes one look at. A list of tasks has another type
+//! than a list of values. And an error on the way out does not leak the pool: its owner drops it.
 //!
 //! Run it with `cargo run -p future-handle`. Look at part 2, where a time-out gives the task back,
-//! and at part 4: four tasks, four ways to end, and three ways to wait for them.
-//!
-//! To take: `src/task.rs` with `src/sync.rs`. The pool that runs the tasks is that of
-//! `hand-made-pool`, which is to be read before this; after it: `async-gather`.
+//! and at part 4: four tasks, four ways to end. To take: `src/task.rs` with `src/sync.rs`, also
+//! without a pool: with `thread::spawn(|| job.run())`, `wait_timeout` is `Thread.join(timeout)`.
+//! Before this: `hand-made-pool`, whose pool runs the tasks here; after it: `async-gather`.
 
 #![forbid(unsafe_code)]
 
@@ -34,10 +29,10 @@ mod task;
 
 use std::error::Error;
 use std::panic;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use task::{AnyError, Failure, Outcome, Task, Until, as_completed, task, wait_for};
+use task::{AnyError, Failure, Outcome, Task, Until, Waited, as_completed, task, wait_for};
 use thread_pool::Pool;
 
 const WORKERS: usize = 3;
@@ -53,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(WORKERS)?;
 
     say!("1. Three tasks; their results in the order of the tasks");
-    let squares = map(&pool, [3, 2, 1], |n| n * n)?;
+    let squares = squares(&pool, &[3, 2, 1])?;
     say!("   {squares:?}");
     expect(squares == [9, 4, 1], "the squares of 3, 2 and 1")?;
 
@@ -67,10 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     four_ends(&pool)?;
 
     let totals = pool.shut_down();
-    expect(
-        totals.submitted == totals.finished,
-        "nothing is left in the pool",
-    )?;
+    let all = totals.submitted == totals.finished;
+    expect(all, "nothing is left in the pool")?;
     say!("\nok: each task ended once, as a value, an error, a panic or cancelled");
     Ok(())
 }
@@ -85,24 +78,18 @@ fn submit<T: Send + 'static>(
 }
 
 /// Gives values, not handles: to forget the waiting is an error of types.
-fn map<T: Send + 'static, const N: usize>(
-    pool: &Pool,
-    inputs: [u64; N],
-    work: impl Fn(u64) -> T + Copy + Send + 'static,
-) -> Result<Vec<T>, Box<dyn Error>> {
-    let start = |n| {
+fn squares(pool: &Pool, numbers: &[usize]) -> Result<Vec<usize>, Box<dyn Error>> {
+    let start = |&n: &usize| {
         submit(pool, move || {
             let primes = count_primes(n * 120_000);
             say!("   task {n} is done, after {primes} primes");
-            Ok(work(n))
+            Ok(n * n)
         })
     };
-    let tasks: Vec<Task<T>> = inputs.into_iter().map(start).collect::<Result<_, _>>()?;
-    say!(
-        "   ready: {:?}",
-        tasks.iter().map(Task::is_done).collect::<Vec<_>>()
-    );
-    let values: Result<_, Failure> = tasks.into_iter().map(Task::wait).collect();
+    let tasks: Vec<Task<usize>> = numbers.iter().map(start).collect::<Result<_, _>>()?;
+    let ready: Vec<bool> = tasks.iter().map(Task::is_done).collect();
+    say!("   ready: {ready:?}");
+    let values: Outcome<Vec<usize>> = tasks.into_iter().map(Task::wait).collect();
     Ok(values?)
 }
 
@@ -114,31 +101,22 @@ fn time_out_and_cancel() -> Result<(), Box<dyn Error>> {
     let slow = submit(&pool, move || {
         started.send(())?;
         let _ = wait.recv(); // An error is the signal.
-        Ok("it took its time")
+        Ok(count_primes(100_000))
     })?;
-    let next = submit(&pool, || Ok("never"))?;
+    let next = submit(&pool, || Ok(0))?;
     start.recv()?;
 
     let Err(slow) = slow.wait_timeout(PATIENCE) else {
         return Err("the slow task cannot be done".into());
     };
     say!("   after {PATIENCE:?} it is not done");
-    let cancelled = [slow.cancel(), next.cancel()];
-    say!(
-        "   cancelled: the one that runs {}, the next {}",
-        cancelled[0],
-        cancelled[1]
-    );
-    expect(
-        cancelled == [false, true],
-        "only what has not begun can be cancelled",
-    )?;
+    let (slow_one, next_one) = (slow.cancel(), next.cancel());
+    say!("   cancelled: the one that runs {slow_one}, the next {next_one}");
+    let only_next = !slow_one && next_one;
+    expect(only_next, "only what has not begun can be cancelled")?;
     drop(go);
-    say!(
-        "   the one that ran: {:?}; the next: {:?}",
-        slow.wait(),
-        next.wait()
-    );
+    let (ran, cancelled) = (slow.wait(), next.wait());
+    say!("   the one that ran: {ran:?}; the next: {cancelled:?}");
     Ok(())
 }
 
@@ -148,12 +126,12 @@ fn callbacks(pool: &Pool) -> Result<(), Box<dyn Error>> {
         let _ = wait.recv();
         Ok(count_primes(200_000))
     })?;
-    let (sender, called) = mpsc::channel();
-    let note = |name: &'static str| {
-        let sender = sender.clone();
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let note = |name| {
+        let called = Arc::clone(&called);
         move |outcome: &Outcome<usize>| {
             say!("   {name} callback: {outcome:?}");
-            let _ = sender.send(name); // Nobody listening is no reason to panic.
+            called.lock().unwrap().push(name);
         }
     };
     task.on_done(note("first"));
@@ -162,12 +140,8 @@ fn callbacks(pool: &Pool) -> Result<(), Box<dyn Error>> {
     drop(go);
     task.wait()?;
     // Who waits goes on when the callbacks have run.
-    let called: Vec<_> = called.try_iter().collect();
-    expect(
-        called == ["first", "third"],
-        "two callbacks, in their order",
-    )?;
-    Ok(())
+    let in_order = *called.lock().unwrap() == ["first", "third"];
+    Ok(expect(in_order, "two callbacks, in their order")?)
 }
 
 fn four_ends(pool: &Pool) -> Result<(), Box<dyn Error>> {
@@ -186,19 +160,18 @@ fn four_ends(pool: &Pool) -> Result<(), Box<dyn Error>> {
 
     let mut doors = doors.into_iter();
     drop(doors.next());
-    let first = wait_for(&tasks, Until::FirstCompleted, None);
-    say!("   the first completed: {:?}", first.done);
+    let first = wait_for(&tasks, Until::FirstCompleted, None).done;
+    say!("   the first completed: {first:?}");
+    expect(first == [0], "the task whose door is open comes first")?;
     drop(doors.next());
-    let failed = wait_for(&tasks, Until::FirstError, None);
-    say!(
-        "   until the first error: {:?}, not yet {:?}",
-        failed.done,
-        failed.pending
-    );
+    let Waited { done, pending } = wait_for(&tasks, Until::FirstError, None);
+    say!("   until the first error: {done:?}, not yet {pending:?}");
+    expect(done == [0, 1], "then the one that fails")?;
     drop(doors);
     tasks[3].cancel();
-    let all = wait_for(&tasks, Until::All, None);
-    say!("   all, in the order of their ends: {:?}", all.done);
+    let all = wait_for(&tasks, Until::All, None).done;
+    say!("   all, in the order of their ends: {all:?}");
+    expect(all.len() == 4, "in the end all are done")?;
 
     let mut ends = ["?"; 4];
     // `for (index, outcome) in as_completed(tasks)` where there need be no time limit.
@@ -215,16 +188,8 @@ fn four_ends(pool: &Pool) -> Result<(), Box<dyn Error>> {
             Err(failure) => say!("   task {index}: {failure}"),
         }
     }
-    expect(first.done == [0], "the task whose door is open comes first")?;
-    expect(
-        failed.done == [0, 1] && all.done.len() == 4,
-        "then the error, then all",
-    )?;
-    expect(
-        ends == ["value", "error", "panic", "cancelled"],
-        "each task has its own end",
-    )?;
-    Ok(())
+    let each = ends == ["value", "error", "panic", "cancelled"];
+    Ok(expect(each, "each task has its own end")?)
 }
 
 fn value() -> Result<usize, AnyError> {
@@ -236,12 +201,13 @@ fn error() -> Result<usize, AnyError> {
 }
 
 fn panicking() -> Result<usize, AnyError> {
-    count_primes(250_000);
-    panic!("this cannot be")
+    let primes = count_primes(250_000);
+    assert!(primes == 0, "this cannot be");
+    Ok(primes)
 }
 
 /// By trial division: real work.
-fn count_primes(limit: u64) -> usize {
+fn count_primes(limit: usize) -> usize {
     let mut primes = 0;
     for number in 2..limit {
         let mut divisor = 2;
@@ -250,7 +216,7 @@ fn count_primes(limit: u64) -> usize {
         }
         primes += usize::from(divisor * divisor > number);
     }
-    std::hint::black_box(primes)
+    primes
 }
 
 fn expect(holds: bool, promise: &str) -> Result<(), String> {

@@ -5,7 +5,7 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_future-handle");
 
@@ -33,7 +33,7 @@ fn on_one_core_it_does_the_same() -> Result<(), Box<dyn Error>> {
 }
 
 fn tells_its_story(program: &mut Command) -> Result<(), Box<dyn Error>> {
-    let output = program.stdin(Stdio::null()).output_in_time()?;
+    let output = program.output_in_time()?;
     let text = String::from_utf8(output.stdout)?;
     assert!(output.status.success(), "{text}");
     assert_eq!(String::from_utf8(output.stderr)?, "");
