@@ -161,6 +161,7 @@ impl Scheduler {
     }
 
     /// Looks at the clock again at once, for one that does not just go on by itself.
+    #[allow(dead_code, reason = "for tests with a clock of their own")]
     pub fn clock_changed(&self) {
         // Through the lock, so that the change cannot fall between a look at the clock and a wait.
         drop(self.shared.lock());
