@@ -1,25 +1,20 @@
 //! A barrier: workers go through phases, and nobody begins the next before all have ended the last.
 //!
-//! In Python:
+//! In Python, with `barrier = threading.Barrier(3)`:
 //!
 //! ```python
-//! barrier = threading.Barrier(3)
-//!
-//! def work():
-//!     for phase in phases:
-//!         phase.do_my_part()
-//!         if barrier.wait() == 0:     # each gets another number, so one of them is 0
-//!             print("all have done it")
+//! for phase in phases:                # in each of three threads
+//!     phase.do_my_part()
+//!     if barrier.wait() == 0:         # each gets another number, so one of them is 0
+//!         print("all have done it")
 //! ```
 //!
 //! std has `Barrier`, but if one worker fails there, the others wait for ever. Python has `abort`
 //! for that, which has to be called on every way out. `src/barrier.rs` has it, too, with time-out
 //! and reset, and a guard that calls it: no way out can be forgotten.
 //!
-//! Run it with `cargo run -p barrier-phases`. Look at the rounds: the worker with the most work sets
-//! the pace. Then at what the others are told when one panics, or is not patient enough.
-//!
-//! To take: `src/barrier.rs`, with `src/sync.rs`; its tests are `tests/barrier.rs` and
+//! Run it with `cargo run -p barrier-phases`. Look at what the others are told when one panics, or
+//! is not patient enough. To take: `src/barrier.rs`, with `src/sync.rs`, `tests/barrier.rs` and
 //! `tests/model.rs`. Before this: `semaphore`; after it: `bounded-buffer`.
 
 #![forbid(unsafe_code)]
@@ -89,10 +84,8 @@ fn rounds() -> Result<[u64; ROUNDS], Box<dyn Error>> {
 /// Counts primes in a range that depends on the worker, and on what all of them found before.
 fn part(number: usize, last_total: u64) -> u64 {
     let from = last_total * 10;
-    let is_prime = |number: &u64| is_prime(*number);
-    (from..from + 80_000 * number as u64)
-        .filter(is_prime)
-        .count() as u64
+    let range = from..from + 80_000 * number as u64;
+    range.filter(|&number| is_prime(number)).count() as u64
 }
 
 /// The same without threads.
@@ -140,23 +133,19 @@ fn one_gives_up() -> Result<(), Box<dyn Error>> {
     let work = |number: usize| match number {
         1 => barrier.wait(),
         2 => barrier.wait_timeout(PATIENCE),
-        _ => Err(Broken::TimedOut), // is late by far
+        _ => Err(Broken::TimedOut), // never comes
     };
     let ends = thread::scope(|scope| join_all(start_workers(scope, work)?))?;
+    let late = barrier.wait();
     say!("   worker-1, who waits without a limit:  {:?}", ends[0]);
     say!(
-        "   worker-2, who waits for {PATIENCE:?} only:    {:?}",
+        "   worker-2, with a limit of {PATIENCE:?}:       {:?}",
         ends[1]
     );
-    say!(
-        "   worker-3, who comes too late:         {:?}",
-        barrier.wait()
-    );
+    say!("   one that comes too late:              {late:?}");
     let timed_out = Err(Broken::TimedOut);
-    expect(
-        ends == [timed_out; WORKERS] && barrier.wait() == timed_out,
-        "one that runs out of time breaks the barrier for all",
-    )?;
+    let all = ends == [timed_out; WORKERS] && late == timed_out;
+    expect(all, "one that runs out of time breaks the barrier for all")?;
 
     barrier.reset();
     let ends = thread::scope(|scope| join_all(start_workers(scope, |_| barrier.wait())?))?;

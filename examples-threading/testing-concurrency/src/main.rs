@@ -11,16 +11,13 @@
 //!     assert sorted(sold) == list(range(1, 101))      # passes, with the lock or without
 //! ```
 //!
-//! It passes nearly always: most threads are over before they could meet. Loom and shuttle run them
-//! all on one real thread and decide at each lock who goes on: loom takes every order there is,
-//! shuttle many. What they find, they find in every run.
+//! Most of its threads are over before they meet. Loom and shuttle run all of them on one real
+//! thread and decide at each lock who goes on: loom takes every order there is, shuttle many.
 //!
 //! Run it with `cargo run -p testing-concurrency`. Look at the schedule that each of the two prints
-//! for the broken version: loom's to be read, shuttle's to be replayed.
-//!
-//! To take: the layout. `src/seats.rs` gets its lock from `super::sync`; each `src/by_*.rs` includes
-//! it with a `sync` of its own. In a project of yours, the three are files in `tests`, and loom and
-//! shuttle dev-dependencies, as in `bounded-buffer`, which comes before this.
+//! for the broken version: loom's to be read, shuttle's to be replayed. To take: the layout.
+//! `src/seats.rs` gets its lock from `super::sync`; each `src/by_*.rs` includes it with a `sync` of
+//! its own. In a project of yours, the three are files in `tests`, as in `bounded-buffer`.
 
 #![forbid(unsafe_code)]
 #![allow(

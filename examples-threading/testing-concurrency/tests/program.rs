@@ -4,12 +4,12 @@
 mod bounded;
 
 use bounded::OutputInTime;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 fn program(test: Option<&str>, argument: Option<&str>) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_testing-concurrency"));
-    program.args(argument).stdin(Stdio::null());
-    program.env("RUST_BACKTRACE", "0").env_remove("LOOM_LOG");
+    program.args(argument).env_remove("LOOM_LOG");
+    program.env("RUST_BACKTRACE", "0");
     if let Some(test) = test {
         program.env("TESTING_CONCURRENCY_TEST", test);
     }

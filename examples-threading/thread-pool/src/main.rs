@@ -16,7 +16,6 @@
 //!
 //! Run it with `cargo run -p thread-pool`. Look at parts 1 and 2: started A, B, C, they end B, A, C,
 //! because A needs what B finds and C what A finds; and at part 3: twenty results in their places.
-//!
 //! To take: `with_workers`, the channel of jobs, where one may not take rayon.
 //! Before this: `producer-consumer`; after it: `hand-made-pool`, which also survives a panic.
 

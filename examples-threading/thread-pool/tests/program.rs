@@ -4,11 +4,11 @@
 mod bounded;
 
 use bounded::OutputInTime;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn output() -> String {
     let mut program = Command::new(env!("CARGO_BIN_EXE_thread-pool"));
-    let output = program.stdin(Stdio::null()).output_in_time().unwrap();
+    let output = program.output_in_time().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
