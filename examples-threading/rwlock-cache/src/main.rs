@@ -39,7 +39,7 @@ const NAMES: [&str; 8] = [
     "home", "news", "shop", "help", "team", "jobs", "blog", "terms",
 ];
 const READERS: usize = 4;
-const READS: usize = 20_000;
+const READS: usize = 100_000;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 

@@ -17,7 +17,7 @@ fn it_tells_the_story_and_ends_with_the_verdict() {
     assert_eq!(text.matches(" computes ").count(), 8 + 1, "{text}");
     assert_eq!(text.matches(" computes home").count(), 2, "{text}");
     assert_eq!(text.matches(" has home").count(), 3, "{text}");
-    assert!(text.contains("80000 reads in "), "{text}");
+    assert!(text.contains("400000 reads in "), "{text}");
     let verdict = text.lines().last().unwrap();
     assert!(verdict.starts_with("ok: one computation"), "{text}");
 }
