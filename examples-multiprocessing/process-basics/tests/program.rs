@@ -19,7 +19,9 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout)?;
     let verdict = text.lines().last().unwrap_or_default();
-    assert!(verdict.starts_with("ok: 5 workers, one parent"), "{text}");
+    assert!(verdict.starts_with("ok: 5 workers, "), "{text}");
+    // Elsewhere std does not tell it.
+    assert_eq!(verdict.contains("one parent"), cfg!(unix), "{text}");
     Ok(())
 }
 
