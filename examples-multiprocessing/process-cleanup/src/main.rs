@@ -91,8 +91,8 @@ fn demonstrate() -> Outcome<()> {
     say!("\n2. Workers that are waited for are not ended before they are done");
     finish(&family)?;
 
+    say!("\n3. One that does not listen is killed after its time of grace");
     if cfg!(unix) {
-        say!("\n3. One that does not listen is killed after its time of grace");
         let strict = Family::new(Duration::from_millis(50));
         start(&strict, &["deaf"])?;
         let begin = Instant::now();
@@ -103,6 +103,8 @@ fn demonstrate() -> Outcome<()> {
             describe(ended)
         );
         check(ended.how == How::Killed, "it listened")?;
+    } else {
+        say!("   nobody can be asked here: a process that is ended is killed at once");
     }
 
     say!("\n4. Ways out of a program with four workers, one of which has a child");
@@ -121,6 +123,8 @@ fn demonstrate() -> Outcome<()> {
             Some(130),
         )?;
         gone += leave(&family, "a kill", "wait", &["KILL"], None)?;
+    } else {
+        say!("   the other ways begin with a signal, which only Unix has");
     }
     say!("\nok: {gone} processes ended with their owners; no zombie, no orphan");
     Ok(())

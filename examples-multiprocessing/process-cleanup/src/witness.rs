@@ -16,6 +16,8 @@ pub fn zombie() -> Result<(), Box<dyn Error>> {
     let mut count = command("count")?;
     let mut child = count.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let id = child.id();
+    // `wait` would close it, and a worker that sees its end is not done.
+    let stdin = child.stdin.take();
     if cfg!(target_os = "linux") {
         let begin = Instant::now();
         while state(id) != Some('Z') {
@@ -27,9 +29,11 @@ pub fn zombie() -> Result<(), Box<dyn Error>> {
         say!("   process {id}: only Linux shows its state");
     }
     let status = child.wait()?;
+    drop(stdin);
     let left = state(id).map_or("no entry", |_| "still there");
     say!("   waited for, that is reaped: {status}, {left}");
-    check(state(id).is_none(), "the zombie is still there")
+    check(state(id).is_none(), "the zombie is still there")?;
+    check(status.success(), "the worker was not let finish")
 }
 
 /// The letter in the process table, if there is an entry; on Linux only.
