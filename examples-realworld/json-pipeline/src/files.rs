@@ -178,18 +178,23 @@ fn refuse_overwriting(
         Ok(inside) => real.join(inside),
         Err(_) => path.to_path_buf(),
     };
+    // `a.json` and `A.JSON` are two files, unless the output folder sees no difference.
+    let folded = |path: &Path| path.as_os_str().to_ascii_lowercase();
     let mut inputs = HashSet::new();
     if input.1.starts_with(output.1) || output.1.starts_with(input.1) {
         inputs.extend(plan.jobs.iter().map(|job| real(&job.input, input)));
     }
-    // `a.json` and `A.JSON` have two results, unless the output folder sees no difference.
+    let folded_inputs: HashSet<_> = inputs.iter().map(|path| folded(path)).collect();
     let mut results = HashSet::new();
     let refused = &mut plan.refused;
     plan.jobs.retain(|job| {
         let result = job.output.as_deref().unwrap_or(&job.input);
-        let reason = if inputs.contains(&real(result, output)) {
+        let place = real(result, output);
+        let reason = if inputs.contains(&place)
+            || folded_inputs.contains(&folded(&place)) && ignores_case()
+        {
             "its result would replace the input file"
-        } else if !results.insert(result.as_os_str().to_ascii_lowercase()) && ignores_case() {
+        } else if !results.insert(folded(result)) && ignores_case() {
             "another file of the same name, but for upper and lower case, has the result"
         } else {
             return true;
@@ -372,6 +377,25 @@ mod tests {
                 .collect();
             assert_eq!(names, [Path::new("in/A.JSON")][..refused]);
             assert_eq!(plan.jobs.len(), 4 - refused);
+        }
+    }
+
+    #[test]
+    fn no_input_is_replaced_where_upper_and_lower_case_are_the_same() {
+        let place = Path::new("in");
+        for (ignores_case, refused) in [(false, 0), (true, 1)] {
+            let jobs = ["a.json", "PROCESSED_A.JSON"].map(|name| Job {
+                input: place.join(name),
+                output: Some(result_path(place, Path::new(name))),
+            });
+            let mut plan = Plan {
+                jobs: jobs.to_vec(),
+                ..Plan::default()
+            };
+            refuse_overwriting(&mut plan, (place, place), (place, place), || ignores_case);
+            let names = plan.refused.iter().map(|(path, _)| path.as_path());
+            assert_eq!(names.collect::<Vec<_>>(), [place.join("a.json")][..refused]);
+            assert_eq!(plan.jobs.len(), 2 - refused);
         }
     }
 
