@@ -1,6 +1,8 @@
 //! `cargo xtask ci`: everything that has to hold before a change goes in.
 
+use std::env;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::iter;
 use std::process::{Command, ExitStatus, Stdio};
@@ -158,6 +160,7 @@ fn alone(workspace: &Workspace) -> Result {
 
 /// Runs all tests and adds up their totals, which cargo prints per program only.
 fn test(workspace: &Workspace) -> Result {
+    make_way();
     let args = ["test", "--workspace", "--no-fail-fast"];
     let mut child = cargo()
         .args(args)
@@ -209,8 +212,20 @@ impl Totals {
     }
 }
 
+/// Cargo may be about to build xtask with other features than it has now. Windows lets nobody
+/// replace a program that runs, but anybody rename it.
+fn make_way() {
+    if cfg!(windows)
+        && let Ok(running) = env::current_exe()
+    {
+        // It fails if this is another file by now, and then that one can be replaced.
+        let _ = fs::rename(&running, running.with_extension("old.exe"));
+    }
+}
+
 /// Through cargo, because the tests may have replaced the very file that runs now.
 fn run_all(workspace: &Workspace) -> Result {
+    make_way();
     run(cargo()
         .args(["xtask", "run-all"])
         .current_dir(&workspace.root))

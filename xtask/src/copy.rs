@@ -57,9 +57,10 @@ pub fn copy(workspace: &Workspace, example: &Example, dir: &Path) -> Result {
         Err(_) => !dir.exists(),
     };
     if !free {
-        let (dir, name) = (dir.display(), &example.name);
+        let (inside, dir) = (dir.join(&example.name), dir.display());
         return Err(failed(format!(
-            "{dir} exists and nothing is overwritten; name a new folder, such as {dir}/{name}"
+            "{dir} exists and nothing is overwritten; name a new folder, such as {}",
+            inside.display()
         )));
     }
     let complain = |error: io::Error| failed(format!("cannot copy to {}: {error}", dir.display()));

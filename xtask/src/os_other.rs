@@ -17,8 +17,19 @@ pub fn asked_to_end() -> Option<(i32, usize)> {
 
 /// Ends a process and its descendants.
 pub fn signal_group(group: u32, _signal: i32) -> bool {
+    taskkill(&["/T", "/PID", &group.to_string()])
+}
+
+/// Ends a process alone.
+pub fn signal_process(pid: u32, _signal: i32) {
+    taskkill(&["/PID", &pid.to_string()]);
+}
+
+fn taskkill(arguments: &[&str]) -> bool {
     Command::new("taskkill")
-        .args(["/F", "/T", "/PID", &group.to_string()])
+        .arg("/F")
+        .args(arguments)
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -48,6 +59,3 @@ pub fn read_from_start(_file: &File, _bytes: &mut [u8]) -> io::Result<usize> {
 pub fn stderr_as_file() -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
-
-/// There is nothing more than what `signal_group` does.
-pub fn signal_process(_pid: u32, _signal: i32) {}

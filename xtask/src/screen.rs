@@ -118,8 +118,12 @@ impl Screen {
         }
         let examples = text::count(chosen, "example", "examples");
         let wall = text::time(outcomes.iter().filter_map(Outcome::wall).sum());
-        let cpu = text::time(outcomes.iter().filter_map(|outcome| outcome.cpu).sum());
-        self.line(&format!("\n{examples}: {counts}; wall {wall}, CPU {cpu}"))
+        let cpu: Duration = outcomes.iter().filter_map(|outcome| outcome.cpu).sum();
+        let cpu = match outcomes.iter().any(|outcome| outcome.cpu.is_some()) {
+            true => format!(", CPU {}", text::time(cpu)),
+            false => String::new(), // this system does not tell, or nothing could be started
+        };
+        self.line(&format!("\n{examples}: {counts}; wall {wall}{cpu}"))
     }
 
     fn failure(&mut self, outcome: &Outcome, options: &str) -> Result {
