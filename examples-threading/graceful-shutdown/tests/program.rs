@@ -5,7 +5,7 @@ mod bounded;
 
 use bounded::OutputInTime;
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn program(arguments: &[&str]) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_graceful-shutdown"));
@@ -48,7 +48,7 @@ fn an_argument_that_makes_no_sense_is_a_usage_error() -> Result<(), Box<dyn Erro
 mod signals {
     use super::*;
     use std::io::{BufRead, BufReader};
-    use std::process::Child;
+    use std::process::{Child, Stdio};
     use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
     use std::thread;
     use std::time::{Duration, Instant};
