@@ -18,26 +18,28 @@
 //! In a task, `println!` goes to stderr (on Unix; elsewhere, do not print). A program that a task
 //! starts needs a stdin of its own, such as `Stdio::null()`: the worker's own carries the tasks.
 //!
-//! To take: this file, with `serde` and `serde_json`.
+//! To take: this file, with `serde` and `serde_json`. In its order: what a user sees; the edge, the
+//! one place that knows the types of tasks and results; who has which worker; a batch of tasks and
+//! the threads that drive workers through it; one worker; the worker's own side; frames.
 
 #![allow(dead_code, reason = "not every program uses all of it")]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::iter::{Flatten, Peekable};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::ops::{Deref, Range};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, Weak};
+use std::process::{self, Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{env, vec};
+use std::{env, slice, vec};
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -51,13 +53,9 @@ const FAILED_STARTS: u32 = 3;
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a worker looks for its parent, and a pool at least for its idle workers.
 const WATCH: Duration = Duration::from_millis(100);
-/// How long to look for an answer, or for the next task, before going to sleep.
-#[cfg(unix)]
-const ATTENTION: Duration = Duration::from_micros(50);
-/// With automatic chunks, how much work a chunk should be: enough that sending it costs little.
+/// With automatic chunks, how much work a chunk should be, enough that sending it costs little; and
+/// how much may wait in front of a worker, beyond the chunk that it has begun.
 const CHUNK_NANOS: u64 = 500_000;
-/// How much work may wait in front of a worker, beyond the chunk that it has begun.
-const AHEAD_NANOS: u64 = 500_000;
 /// Several frames may be on their way to a worker only if they surely fit the socket's buffer.
 /// Then writing never blocks while the worker, for its part, waits for its answers to be read. A
 /// larger frame goes alone: the worker has nothing to say before it has read all of it.
@@ -79,7 +77,7 @@ pub struct TaskError {
     pub cause: Cause,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
     /// The task's own error.
     Failed(String),
@@ -113,12 +111,12 @@ impl fmt::Display for TaskError {
             Some(task) => write!(f, "task {task}: ")?,
             None => f.write_str("the task: ")?,
         }
+        let attempts = self.attempts;
         match &self.cause {
-            Cause::Failed(error) => write!(f, "{error}"),
+            Cause::Failed(error) => f.write_str(error),
             Cause::Panicked(message) => write!(f, "panicked: {message}"),
             Cause::WorkerDied { worker, how } => {
-                write!(f, "worker {worker} died of it: {how}, ")?;
-                write!(f, "attempts: {}", self.attempts)
+                write!(f, "worker {worker} died of it: {how}, attempts: {attempts}")
             }
             Cause::TimedOut { worker, limit } => {
                 write!(f, "worker {worker} was killed, not done after {limit:?}")
@@ -216,35 +214,25 @@ impl Options {
     }
 
     /// Starts the workers and returns when all are ready.
-    pub fn start<T, R>(mut self) -> Result<Pool<T, R>, PoolError> {
-        let refused = |what: &str| Err(PoolError(what.to_string()));
-        if env::var_os(PARENT).is_some() {
-            return refused("a worker cannot start a pool; does main call serve_if_worker first?");
-        }
-        if self.workers == 0 {
-            return refused("a pool needs a worker at least");
-        }
-        if self.chunk_size == Some(0) || self.max_tasks == Some(0) {
-            return refused("a chunk, or a worker's share, needs a task at least");
-        }
-        if let Err(error) = &self.config {
-            return refused(&format!(
-                "the workers' configuration cannot be sent: {error}"
-            ));
-        }
-        let command = match self.command.take() {
-            Some(command) => command,
-            None => Command::new(env::current_exe().map_err(|error| PoolError(error.to_string()))?),
+    pub fn start<T, R>(self) -> Result<Pool<T, R>, PoolError> {
+        // From here on, an error drops the pool and with it all that has been started.
+        let mut pool = Pool {
+            shared: Arc::new(Shared::new(self).map_err(PoolError)?),
+            housekeeper: None,
+            types: PhantomData,
         };
-        Pool::start(self, command)
+        let shared = pool.shared.clone();
+        let housekeeper = spawn("pool-housekeeper", Box::new(move || shared.keep_house()));
+        pool.housekeeper = Some(housekeeper.map_err(PoolError)?);
+        pool.shared.start_workers().map_err(PoolError)?;
+        Ok(pool)
     }
 }
 
 /// Worker processes that turn a `T` into an `R`; what they do with it, `serve_if_worker` says.
 pub struct Pool<T, R> {
     shared: Arc<Shared>,
-    housekeeper: Option<(Sender<()>, JoinHandle<()>)>,
-    drivers: Mutex<Vec<JoinHandle<()>>>,
+    housekeeper: Option<JoinHandle<()>>,
     types: PhantomData<fn(T) -> R>,
 }
 
@@ -254,121 +242,48 @@ impl<T, R> Pool<T, R> {
         Options::new(workers).start()
     }
 
-    fn start(options: Options, command: Command) -> Result<Pool<T, R>, PoolError> {
-        let (give_back, idle) = mpsc::channel();
-        let workers = options.workers;
-        let shared = Arc::new(Shared {
-            options,
-            command: Mutex::new(command),
-            give_back,
-            idle: Mutex::new(idle),
-            waiting: AtomicUsize::new(0),
-            state: Mutex::default(),
-        });
-        let (stop, stopped) = mpsc::channel();
-        let housekeeper = {
-            let shared = shared.clone();
-            spawn("pool-housekeeper", move || shared.keep_house(&stopped))?
-        };
-        // From here on, an error drops the pool and with it all that has been started.
-        let pool = Pool {
-            shared: shared.clone(),
-            housekeeper: Some((stop, housekeeper)),
-            drivers: Mutex::default(),
-            types: PhantomData,
-        };
-        // All are started before the first is waited for.
-        let started: Result<Vec<Worker>, String> =
-            (0..workers).map(|_| Worker::start(&shared)).collect();
-        for worker in started.map_err(PoolError)? {
-            let ready = worker.get_ready(shared.options.start_limit);
-            shared.put_back(Some(ready.map_err(PoolError)?));
-        }
-        Ok(pool)
-    }
-
     /// Ends the workers now. Tasks that have no result yet are reported as cancelled.
     pub fn kill(&self) {
-        let processes = {
-            let mut state = self.shared.state.lock().unwrap();
-            state.closed = Some(Cause::Cancelled);
-            state.processes.clone()
-        };
-        let alive = processes.iter().filter_map(Weak::upgrade);
-        alive.for_each(|process| process.kill());
+        self.shared.kill();
     }
 
     /// Waits for the tasks that have been given, then lets the workers end by themselves.
     pub fn shut_down(self) {
-        self.join_drivers();
-        let idle = self.shared.idle.lock().unwrap();
-        let workers: Vec<Worker> = (0..self.shared.options.workers)
-            .flat_map(|_| idle.recv().expect("this very pool holds the sender"))
-            .collect();
-        self.shared.state.lock().unwrap().closed = Some(Cause::Cancelled);
-        workers.into_iter().for_each(Worker::retire);
-    }
-
-    fn join_drivers(&self) {
-        for driver in std::mem::take(&mut *self.drivers.lock().unwrap()) {
-            driver.join().expect("a driver does not panic");
-        }
+        self.shared.join_drivers();
+        self.shared.dismiss_workers();
     }
 }
 
 impl<T, R> Drop for Pool<T, R> {
     fn drop(&mut self) {
-        self.kill();
+        self.shared.kill();
         // Their workers are dead, so they end.
-        self.join_drivers();
-        if let Some((stop, housekeeper)) = self.housekeeper.take() {
-            drop(stop);
+        self.shared.join_drivers();
+        self.shared.state.lock().unwrap().housekeeper_may_go = true;
+        if let Some(housekeeper) = self.housekeeper.take() {
+            housekeeper.thread().unpark();
             housekeeper.join().expect("the housekeeper does not panic");
         }
         // Every worker has come back by now; dropping it waits for its process.
-        let idle = self.shared.idle.lock().unwrap();
-        idle.try_iter().for_each(drop);
+        let idle = std::mem::take(&mut self.shared.state.lock().unwrap().idle);
+        drop(idle);
     }
 }
 
 impl<T: Serialize, R: DeserializeOwned> Pool<T, R> {
     /// One task, on the caller's own thread, when a worker is free.
     pub fn call(&self, task: &T) -> TaskResult<R> {
-        let mut attempts = 0;
-        let fail = |attempts, cause| Err(error_of(None, attempts, cause));
-        let frame = match encode(&[task]) {
-            Ok(frame) => frame,
-            Err(error) => return fail(0, Cause::NotSerializable(error)),
+        let ended = Arc::new(Inbox::default());
+        let edge = Typed {
+            write: |_, frame: &mut Frame| frame.fill(slice::from_ref(task)),
+            ended: ended.clone(),
         };
-        loop {
-            let mut lease = match self.shared.borrow() {
-                Ok(lease) => lease,
-                Err(cause) => return fail(attempts, cause),
-            };
-            attempts += 1;
-            let worker = lease.worker();
-            worker.process.allow(self.shared.options.timeout);
-            let sent = worker.send(&frame, 1).and_then(|()| worker.flush());
-            match sent.and_then(|()| worker.receive::<R>(1)) {
-                Ok(answer) => {
-                    if !worker.process.in_time() {
-                        // Killed the moment it answered.
-                        lease.worker = None;
-                    }
-                    let result = answer
-                        .results
-                        .map_err(Cause::Failed)
-                        .and_then(|mut results| results.next().expect("as many results as tasks"));
-                    return result.or_else(|cause| fail(attempts, cause));
-                }
-                Err(fault) => {
-                    let cause = lease.autopsy(&fault);
-                    if self.shared.is_final(&cause, attempts) {
-                        return fail(attempts, cause);
-                    }
-                }
-            }
-        }
+        Driver::new(&self.shared, &Batch::new(1, 1), &edge).run();
+        let result = ended.take().remove(0).results.remove(0);
+        result.map_err(|mut error| {
+            error.task = None;
+            error
+        })
     }
 }
 
@@ -379,13 +294,16 @@ where
 {
     /// All tasks, with the results in the order of the tasks.
     pub fn map(&self, tasks: impl IntoIterator<Item = T>) -> Vec<TaskResult<R>> {
-        let mut results = self.map_unordered(tasks);
+        let results = self.map_unordered(tasks);
+        let mut remaining = results.remaining;
         let mut slots: Vec<Option<TaskResult<R>>> = Vec::new();
-        slots.resize_with(results.len(), || None);
-        while results.remaining > 0 {
-            for ended in results.receive() {
-                results.remaining -= ended.tasks.len();
-                ended.place_in(&mut slots);
+        slots.resize_with(remaining, || None);
+        while remaining > 0 {
+            for ended in results.ended.take() {
+                remaining -= ended.results.len();
+                let slots = slots[ended.first..].iter_mut();
+                let each = slots.zip(ended.results);
+                each.for_each(|(slot, result)| *slot = Some(result));
             }
         }
         let each = slots.into_iter();
@@ -397,62 +315,41 @@ where
     pub fn map_unordered(&self, tasks: impl IntoIterator<Item = T>) -> Results<R> {
         let tasks: Vec<T> = tasks.into_iter().collect();
         let remaining = tasks.len();
-        let drivers = self.shared.options.workers.min(remaining);
-        let batch = Arc::new(Batch {
-            tasks,
-            drivers,
-            to_do: Mutex::default(),
-            cancelled: Arc::default(),
-        });
-        let (sender, receiver) = mpsc::channel();
-        let mut running = self.drivers.lock().unwrap();
-        running.retain(|driver| !driver.is_finished());
-        for number in 1..=drivers {
-            let driver = Driver {
-                shared: self.shared.clone(),
-                batch: batch.clone(),
-                results: sender.clone(),
-            };
-            match spawn(&format!("pool-driver-{number}"), move || driver.run()) {
-                Ok(handle) => running.push(handle),
-                // One does all the work if need be.
-                Err(_) if number > 1 => break,
-                Err(error) => {
-                    let cause = Cause::Broken(error.0);
-                    let tasks = 0..remaining;
-                    let _ = sender.send(vec![Ended::all(tasks, 0, &cause)]);
-                }
-            }
-        }
+        let batch = Arc::new(Batch::new(remaining, self.shared.options.workers));
+        let ended = Arc::new(Inbox::default());
+        let edge = Typed {
+            write: move |range, frame: &mut Frame| frame.fill(&tasks[range]),
+            ended: ended.clone(),
+        };
+        self.shared.start_drivers(&batch, &(Arc::new(edge) as _));
         Results {
-            receiver,
-            ready: Vec::new().into_iter().flatten(),
+            ended,
+            ready: Vec::new().into_iter(),
             remaining,
-            cancelled: batch.cancelled.clone(),
+            batch,
         }
     }
 }
 
 /// The results of `map_unordered`, as they come.
 pub struct Results<R> {
-    receiver: Receiver<Vec<Ended<R>>>,
-    ready: Flatten<vec::IntoIter<Ended<R>>>,
+    ended: Arc<Inbox<R>>,
+    ready: vec::IntoIter<(usize, TaskResult<R>)>,
     remaining: usize,
-    cancelled: Arc<AtomicBool>,
+    batch: Arc<Batch>,
 }
 
 impl<R> Iterator for Results<R> {
     type Item = (usize, TaskResult<R>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.remaining > 0 {
-            if let Some(result) = self.ready.next() {
-                self.remaining -= 1;
-                return Some(result);
-            }
-            self.ready = self.receive().into_iter().flatten();
+        if self.ready.len() == 0 && self.remaining > 0 {
+            let ended = self.ended.take().into_iter();
+            let ready = ended.flat_map(|ended| (ended.first..).zip(ended.results));
+            self.ready = ready.collect::<Vec<_>>().into_iter();
         }
-        None
+        self.remaining -= usize::from(self.ready.len() > 0);
+        self.ready.next()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -460,76 +357,267 @@ impl<R> Iterator for Results<R> {
     }
 }
 
-impl<R> Results<R> {
-    fn receive(&self) -> Vec<Ended<R>> {
-        self.receiver.recv().expect("every task ends")
-    }
-}
-
 impl<R> ExactSizeIterator for Results<R> {}
 
 impl<R> Drop for Results<R> {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.batch.cancelled.store(true, Ordering::Relaxed);
     }
+}
+
+// ---- The edge: where tasks become frames, and frames results ---------------------------------
+
+/// All that is below deals in frames and numbers, whatever the types, and so is compiled once.
+trait Edge {
+    /// Makes the frame that says these tasks.
+    fn write(&self, tasks: Range<usize>, frame: &mut Frame) -> Result<(), String>;
+
+    /// Takes what the worker says to a chunk. If that is no answer, this is an error; if it is that
+    /// the worker cannot read these tasks or write their results, the result is why.
+    fn read(&self, chunk: &Chunk, frame: &mut Frame) -> Result<Result<(), String>, String>;
+
+    fn fail(&self, tasks: Range<usize>, attempts: u32, cause: &Cause);
+
+    /// Tells whoever waits for results that there are some.
+    fn deliver(&self);
+}
+
+struct Typed<W, R> {
+    write: W,
+    ended: Arc<Inbox<R>>,
+}
+
+/// Where results wait for those who asked.
+struct Inbox<R> {
+    ended: Mutex<Vec<Ended<R>>>,
+    news: Condvar,
+}
+
+/// Tasks that follow each other, with their results.
+struct Ended<R> {
+    first: usize,
+    results: Vec<TaskResult<R>>,
+}
+
+impl<R> Default for Inbox<R> {
+    fn default() -> Inbox<R> {
+        Inbox {
+            ended: Mutex::default(),
+            news: Condvar::new(),
+        }
+    }
+}
+
+impl<R> Inbox<R> {
+    /// Waits until there is something in it.
+    fn take(&self) -> Vec<Ended<R>> {
+        let ended = self.ended.lock().unwrap();
+        let mut ended = self.news.wait_while(ended, |e| e.is_empty()).unwrap();
+        std::mem::take(&mut *ended)
+    }
+}
+
+impl<W, R> Edge for Typed<W, R>
+where
+    W: Fn(Range<usize>, &mut Frame) -> Result<(), String>,
+    R: DeserializeOwned,
+{
+    fn write(&self, tasks: Range<usize>, frame: &mut Frame) -> Result<(), String> {
+        (self.write)(tasks, frame)
+    }
+
+    fn read(&self, chunk: &Chunk, frame: &mut Frame) -> Result<Result<(), String>, String> {
+        let answer: Answer<R> =
+            decode(frame).map_err(|error| format!("an answer that cannot be read: {error}"))?;
+        let (values, failures) = match answer {
+            Ok(both) => both,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (first, count) = (chunk.tasks.start, chunk.tasks.len());
+        let mut fits = values.len() + failures.len() == count;
+        let mut values = values.into_iter();
+        let mut results = Vec::with_capacity(count);
+        for (place, mishap) in failures {
+            let between = place.saturating_sub(results.len());
+            results.extend(values.by_ref().take(between).map(Ok));
+            fits &= results.len() == place;
+            let task = Some(first + results.len());
+            results.push(Err(error_of(task, chunk.attempts, mishap.into_cause())));
+        }
+        results.extend(values.map(Ok));
+        if !fits {
+            return Err(format!("an answer that does not fit the {count} tasks"));
+        }
+        self.ended
+            .ended
+            .lock()
+            .unwrap()
+            .push(Ended { first, results });
+        Ok(Ok(()))
+    }
+
+    fn fail(&self, tasks: Range<usize>, attempts: u32, cause: &Cause) {
+        let first = tasks.start;
+        let error = |task| Err(error_of(Some(task), attempts, cause.clone()));
+        let results = tasks.map(error).collect();
+        self.ended
+            .ended
+            .lock()
+            .unwrap()
+            .push(Ended { first, results });
+    }
+
+    fn deliver(&self) {
+        self.ended.news.notify_one();
+    }
+}
+
+fn error_of(task: Option<usize>, attempts: u32, cause: Cause) -> Box<TaskError> {
+    Box::new(TaskError {
+        task,
+        attempts,
+        cause,
+    })
 }
 
 // ---- Parent: who has which worker --------------------------------------------------------------
 
-/// A pool has as many places as workers. A place is in the channel `idle` or lent out; a worker
-/// sits in it, or none when it has died and is not yet replaced.
+/// A pool has as many places as workers. A place is idle or lent out; a worker sits in it, or none
+/// when it has died and is not yet replaced.
 struct Shared {
     options: Options,
     command: Mutex<Command>,
-    give_back: Sender<Option<Worker>>,
-    idle: Mutex<Receiver<Option<Worker>>>,
-    /// How many wait for a place: who works through a batch gives way to them.
-    waiting: AtomicUsize,
     state: Mutex<State>,
+    place_came_back: Condvar,
+    drivers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 struct State {
+    idle: VecDeque<Option<Worker>>,
+    /// Whoever wants a place draws a number; which one's turn it is. Otherwise a driver that gives
+    /// a place back for those who wait would have it again before they wake up.
+    numbers_drawn: u64,
+    turn: u64,
     closed: Option<Cause>,
     failed_starts: u32,
-    processes: Vec<Weak<Process>>,
+    processes: Vec<Arc<Process>>,
+    housekeeper_may_go: bool,
 }
 
 impl Shared {
+    fn new(mut options: Options) -> Result<Shared, String> {
+        let refused = |what: &str| Err(what.to_string());
+        if env::var_os(PARENT).is_some() {
+            return refused("a worker cannot start a pool; does main call serve_if_worker first?");
+        }
+        if options.workers == 0 {
+            return refused("a pool needs a worker at least");
+        }
+        if options.chunk_size == Some(0) || options.max_tasks == Some(0) {
+            return refused("a chunk, or a worker's share, needs a task at least");
+        }
+        if let Err(error) = &options.config {
+            return Err(format!(
+                "the workers' configuration cannot be sent: {error}"
+            ));
+        }
+        let command = match options.command.take() {
+            Some(command) => command,
+            None => Command::new(env::current_exe().map_err(|error| error.to_string())?),
+        };
+        Ok(Shared {
+            options,
+            command: Mutex::new(command),
+            state: Mutex::default(),
+            place_came_back: Condvar::new(),
+            drivers: Mutex::default(),
+        })
+    }
+
+    fn start_workers(&self) -> Result<(), String> {
+        // All are started before the first is waited for.
+        let started = (0..self.options.workers).map(|_| Worker::start(self));
+        for worker in started.collect::<Result<Vec<Worker>, String>>()? {
+            let ready = worker.get_ready(self.options.start_limit)?;
+            self.put_back(Some(ready));
+        }
+        Ok(())
+    }
+
+    fn put_back(&self, place: Option<Worker>) {
+        let mut state = self.state.lock().unwrap();
+        state.idle.push_back(place);
+        if state.turn < state.numbers_drawn {
+            self.place_came_back.notify_all();
+        }
+    }
+
+    fn take_place(&self) -> Option<Worker> {
+        let mut state = self.state.lock().unwrap();
+        let number = state.numbers_drawn;
+        state.numbers_drawn += 1;
+        let not_yet = |state: &mut State| state.turn < number || state.idle.is_empty();
+        let waiting = self.place_came_back.wait_while(state, not_yet);
+        state = waiting.unwrap();
+        state.turn += 1;
+        if state.turn < state.numbers_drawn {
+            self.place_came_back.notify_all();
+        }
+        state.idle.pop_front().expect("just seen")
+    }
+
+    fn is_waited_for(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        state.turn < state.numbers_drawn
+    }
+
     fn closed(&self) -> Option<Cause> {
         self.state.lock().unwrap().closed.clone()
     }
 
-    fn put_back(&self, place: Option<Worker>) {
-        self.give_back.send(place).expect("the receiver is in self");
-    }
-
     /// Waits for a place, and for a worker that is ready in it.
-    fn borrow(&self) -> Result<Lease<'_>, Cause> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        // One waits at the channel, the others for the lock.
-        let place = self.idle.lock().unwrap().recv();
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        let mut lease = Lease {
-            shared: self,
-            worker: place.expect("the sender is in self"),
-        };
+    fn borrow(&self) -> Result<Worker, Cause> {
+        let mut place = self.take_place();
         loop {
             if let Some(cause) = self.closed() {
+                self.put_back(place);
                 return Err(cause);
             }
-            let usable = lease.worker.take().filter(Worker::is_usable);
-            let worker = usable.map_or_else(|| Worker::start(self), Ok);
-            let new = worker.as_ref().is_ok_and(|worker| !worker.ready);
-            match worker.and_then(|worker| worker.get_ready(self.options.start_limit)) {
-                Ok(worker) => {
-                    lease.worker = Some(worker);
-                    if new {
-                        self.state.lock().unwrap().failed_starts = 0;
-                    }
-                    return Ok(lease);
+            let alive = self.replaced(place.take());
+            if let Some(worker) = alive.and_then(|worker| self.made_ready(worker)) {
+                return Ok(worker);
+            }
+        }
+    }
+
+    /// The worker of a place that is lent out, or a new one if it has died.
+    fn replaced(&self, place: Option<Worker>) -> Option<Worker> {
+        match place {
+            Some(worker) if !worker.process.has_ended() => return Some(worker),
+            // If it was not ready yet, it may have said why.
+            Some(worker) => drop(self.made_ready(worker)),
+            None => {}
+        }
+        if self.closed().is_some() {
+            return None;
+        }
+        let started = Worker::start(self);
+        started.map_err(|reason| self.start_failed(reason)).ok()
+    }
+
+    fn made_ready(&self, worker: Worker) -> Option<Worker> {
+        let new = !worker.ready;
+        match worker.get_ready(self.options.start_limit) {
+            Ok(worker) => {
+                if new {
+                    self.state.lock().unwrap().failed_starts = 0;
                 }
-                Err(reason) => self.start_failed(reason),
+                Some(worker)
+            }
+            Err(reason) => {
+                self.start_failed(reason);
+                None
             }
         }
     }
@@ -543,134 +631,149 @@ impl Shared {
     }
 
     /// Kills what is overdue and replaces what died while idle, until the pool ends.
-    fn keep_house(&self, stopped: &Receiver<()>) {
+    fn keep_house(&self) {
         let often = |limit: Duration| (limit / 10).clamp(Duration::from_millis(5), WATCH);
         let pause = self.options.timeout.map_or(WATCH, often);
-        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        while !self.state.lock().unwrap().housekeeper_may_go {
             let processes = self.state.lock().unwrap().processes.clone();
-            let alive = processes.iter().filter_map(Weak::upgrade);
-            alive.for_each(|process| process.look_after());
+            processes.iter().for_each(|process| process.look_after());
             for _ in 0..self.options.workers {
-                // Someone waiting has the lock: then no place is idle.
-                let place = self.idle.try_lock().map(|idle| idle.try_recv());
-                let Ok(Ok(place)) = place else { break };
+                let mut state = self.state.lock().unwrap();
+                // Whoever waits for a place looks after it himself.
+                let nobody_waits = state.turn == state.numbers_drawn;
+                let idle = nobody_waits.then(|| state.idle.pop_front()).flatten();
+                drop(state);
+                let Some(place) = idle else { break };
+                // A new worker gets ready while idle; whoever takes it waits for that if need be.
                 self.put_back(self.replaced(place));
             }
+            thread::park_timeout(pause);
         }
     }
 
-    fn replaced(&self, place: Option<Worker>) -> Option<Worker> {
-        match place {
-            Some(worker) if !worker.process.has_ended() => return Some(worker),
-            // Did it end before it was ready? Then it may have said why.
-            Some(worker) => {
-                if let Err(reason) = worker.get_ready(self.options.start_limit) {
-                    self.start_failed(reason);
-                }
+    fn kill(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.closed = Some(Cause::Cancelled);
+        let processes = state.processes.clone();
+        drop(state);
+        processes.iter().for_each(|process| process.kill());
+    }
+
+    fn dismiss_workers(&self) {
+        let places = (0..self.options.workers).map(|_| self.take_place());
+        let mut workers: Vec<Worker> = places.flatten().collect();
+        self.state.lock().unwrap().closed = Some(Cause::Cancelled);
+        // All are told before the first is waited for.
+        workers.iter_mut().for_each(Worker::end_input);
+        workers.into_iter().for_each(Worker::retire);
+    }
+
+    fn join_drivers(&self) {
+        for driver in std::mem::take(&mut *self.drivers.lock().unwrap()) {
+            driver.join().expect("a driver does not panic");
+        }
+    }
+
+    fn start_drivers(self: &Arc<Shared>, batch: &Arc<Batch>, edge: &Arc<dyn Edge + Send + Sync>) {
+        let mut running = self.drivers.lock().unwrap();
+        running.retain(|driver| !driver.is_finished());
+        for number in 1..=batch.drivers {
+            let (shared, batch_too, edge_too) = (self.clone(), batch.clone(), edge.clone());
+            let drive = move || Driver::new(&shared, &batch_too, &*edge_too).run();
+            match spawn(&format!("pool-driver-{number}"), Box::new(drive)) {
+                Ok(driver) => running.push(driver),
+                // One does all the work if need be.
+                Err(_) if number > 1 => break,
+                Err(error) => Driver::new(self, batch, &**edge).give_up(&Cause::Broken(error)),
             }
-            None => {}
-        }
-        if self.closed().is_some() {
-            return None;
-        }
-        // It gets ready while it is idle; whoever takes it waits for that if need be.
-        let started = Worker::start(self);
-        started.map_err(|reason| self.start_failed(reason)).ok()
-    }
-
-    /// Whether the task is not to be tried again.
-    fn is_final(&self, cause: &Cause, attempts: u32) -> bool {
-        match cause {
-            Cause::WorkerDied { .. } | Cause::Protocol { .. } => attempts > self.options.retries,
-            _ => true,
         }
     }
-}
 
-/// A place that is lent out, and the worker in it.
-struct Lease<'a> {
-    shared: &'a Shared,
-    worker: Option<Worker>,
-}
-
-impl Lease<'_> {
-    fn worker(&mut self) -> &mut Worker {
-        self.worker.as_mut().expect("lent with a worker in it")
-    }
-
-    /// Takes away a worker that cannot go on, and says why it cannot.
-    fn autopsy(&mut self, fault: &io::Error) -> Cause {
-        let process = self.worker().process.clone();
+    /// Why a worker cannot go on.
+    fn autopsy(&self, worker: Worker, fault: &io::Error) -> Cause {
+        let process = &worker.process;
         let worker = process.id;
-        let cause = if let Some(cause) = self.shared.closed() {
-            cause
-        } else if process.overdue() {
-            let limit = self.shared.options.timeout.unwrap_or_default();
-            Cause::TimedOut { worker, limit }
-        } else if fault.kind() == ErrorKind::InvalidData {
+        if let Some(cause) = self.closed() {
+            return cause;
+        }
+        if process.was_overdue() {
+            let limit = self.options.timeout.unwrap_or_default();
+            return Cause::TimedOut { worker, limit };
+        }
+        if fault.kind() == ErrorKind::InvalidData {
             let what = fault.to_string();
-            Cause::Protocol { worker, what }
-        } else if let Some(status) = process.ended_within(GRACE) {
-            let how = match fault.kind() {
-                ErrorKind::UnexpectedEof => format!("{}, {fault}", describe(status)),
-                _ => describe(status),
-            };
-            Cause::WorkerDied { worker, how }
-        } else {
+            return Cause::Protocol { worker, what };
+        }
+        let Some(status) = process.ended_within(GRACE) else {
             let what = format!("it lives on but cannot be reached: {fault}");
-            Cause::Protocol { worker, what }
+            return Cause::Protocol { worker, what };
         };
-        self.worker = None;
-        cause
+        let how = match fault.kind() {
+            ErrorKind::UnexpectedEof => format!("{}, {fault}", describe(status)),
+            _ => describe(status),
+        };
+        Cause::WorkerDied { worker, how }
     }
 }
 
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let place = match self.worker.take() {
-            Some(worker) if worker.tasks_left == 0 => {
-                worker.retire();
-                None
-            }
-            place => place,
-        };
-        self.shared.put_back(place);
-    }
+/// The one place that starts threads: with a boxed closure, it is compiled once.
+fn spawn(name: &str, work: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, String> {
+    let started = thread::Builder::new().name(name.to_string()).spawn(work);
+    started.map_err(|error| format!("cannot start a thread: {error}"))
 }
 
 // ---- Parent: a batch of tasks and the threads that drive the workers through it ----------------
 
-struct Batch<T> {
-    tasks: Vec<T>,
+struct Batch {
+    tasks: usize,
     drivers: usize,
     to_do: Mutex<ToDo>,
-    cancelled: Arc<AtomicBool>,
+    cancelled: AtomicBool,
 }
 
 #[derive(Default)]
 struct ToDo {
     /// The first task that nobody has taken yet.
     next: usize,
-    /// Tasks that were with a worker when it died, and the attempts known of each. They go alone,
-    /// so that the next death is on the right one's account.
-    suspects: VecDeque<(usize, u32)>,
+    /// Tasks that were with a worker when it died. They go alone, so that the next death is on the
+    /// right one's account.
+    suspects: VecDeque<Chunk>,
     /// What a task took lately, as the workers measure it; 0 before the first answer.
     nanos_per_task: u64,
     last_size: usize,
 }
 
 /// Tasks that go to a worker in one frame.
-#[derive(Clone)]
 struct Chunk {
     tasks: Range<usize>,
     attempts: u32,
     bytes: usize,
 }
 
-impl<T> Batch<T> {
+impl Chunk {
+    fn new(tasks: Range<usize>, attempts: u32) -> Chunk {
+        let bytes = 0;
+        Chunk {
+            tasks,
+            attempts,
+            bytes,
+        }
+    }
+}
+
+impl Batch {
+    fn new(tasks: usize, workers: usize) -> Batch {
+        Batch {
+            tasks,
+            drivers: workers.min(tasks),
+            to_do: Mutex::default(),
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
     fn has_work(&self) -> bool {
         let to_do = self.to_do.lock().unwrap();
-        let some = to_do.next < self.tasks.len() || !to_do.suspects.is_empty();
+        let some = to_do.next < self.tasks || !to_do.suspects.is_empty();
         some && !self.cancelled.load(Ordering::Relaxed)
     }
 
@@ -680,40 +783,27 @@ impl<T> Batch<T> {
         if self.cancelled.load(Ordering::Relaxed) || at_most == 0 {
             return None;
         }
-        let bytes = 0;
         if !to_do.suspects.is_empty() {
-            let alone = || to_do.suspects.pop_front();
-            return (ahead == 0).then(alone).flatten().map(|(task, attempts)| {
-                let tasks = task..task + 1;
-                Chunk {
-                    tasks,
-                    attempts,
-                    bytes,
-                }
-            });
+            let alone = ahead == 0;
+            return alone.then(|| to_do.suspects.pop_front()).flatten();
         }
-        let left = self.tasks.len() - to_do.next;
+        let left = self.tasks - to_do.next;
         let fair = (left / (2 * self.drivers)).max(1);
-        let fitting = |nanos: u64| nanos.checked_div(to_do.nanos_per_task).unwrap_or(0) as usize;
+        let worth = CHUNK_NANOS.checked_div(to_do.nanos_per_task).unwrap_or(0) as usize;
         let size = match (options.timeout, options.chunk_size) {
             (Some(_), _) => 1,
             (None, Some(size)) => size,
-            (None, None) => fitting(CHUNK_NANOS).clamp(1, fair.min(8 * to_do.last_size.max(1))),
+            (None, None) => worth.clamp(1, fair.min(8 * to_do.last_size.max(1))),
         };
         let size = size.min(left).min(at_most);
-        let too_far_ahead =
-            options.timeout.is_some() || ahead + size > fitting(AHEAD_NANOS).min(fair);
+        let too_far_ahead = options.timeout.is_some() || ahead + size > worth.min(fair);
         if size == 0 || ahead > 0 && too_far_ahead {
             return None;
         }
         let tasks = to_do.next..to_do.next + size;
         to_do.next = tasks.end;
         to_do.last_size = size;
-        Some(Chunk {
-            tasks,
-            attempts: 0,
-            bytes,
-        })
+        Some(Chunk::new(tasks, 0))
     }
 
     /// Slower than thought counts at once, faster only little by little.
@@ -723,228 +813,167 @@ impl<T> Batch<T> {
         to_do.nanos_per_task = measured.max((to_do.nanos_per_task + measured) / 2);
     }
 
-    fn one_by_one(&self, chunk: &Chunk, attempts: u32) {
-        let suspects = chunk.tasks.clone().map(|task| (task, attempts));
-        self.to_do.lock().unwrap().suspects.extend(suspects);
+    fn one_by_one(&self, tasks: Range<usize>, attempts: u32) {
+        let alone = tasks.map(|task| Chunk::new(task..task + 1, attempts));
+        self.to_do.lock().unwrap().suspects.extend(alone);
     }
 }
 
-/// A thread that borrows a worker and works through the batch with it.
-struct Driver<T, R> {
-    shared: Arc<Shared>,
-    batch: Arc<Batch<T>>,
-    results: Sender<Vec<Ended<R>>>,
-}
-
-/// A chunk with its results, or the one cause why it has none.
-struct Ended<R> {
-    tasks: Range<usize>,
-    attempts: u32,
-    results: Result<InOrder<R>, Cause>,
-}
-
-impl<R> Ended<R> {
-    fn all(tasks: Range<usize>, attempts: u32, cause: &Cause) -> Ended<R> {
-        let results = Err(cause.clone());
-        Ended {
-            tasks,
-            attempts,
-            results,
-        }
-    }
-
-    fn place_in(self, slots: &mut [Option<TaskResult<R>>]) {
-        match self.results {
-            // What mostly happens, in a loop without questions.
-            Ok(InOrder {
-                values, failures, ..
-            }) if failures.len() == 0 => {
-                for (slot, value) in slots[self.tasks].iter_mut().zip(values) {
-                    *slot = Some(Ok(value));
-                }
-            }
-            _ => self.for_each(|(task, result)| slots[task] = Some(result)),
-        }
-    }
-}
-
-impl<R> Iterator for Ended<R> {
-    type Item = (usize, TaskResult<R>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let task = self.tasks.next()?;
-        let result = match &mut self.results {
-            Ok(results) => results.next().expect("as many results as tasks"),
-            Err(cause) => Err(cause.clone()),
-        };
-        Some((
-            task,
-            result.map_err(|cause| error_of(Some(task), self.attempts, cause)),
-        ))
-    }
-}
-
-/// What a driver has on its way.
-struct Line<R> {
+/// Borrows a worker and works through a batch with it, on a thread of its own or the caller's.
+struct Driver<'a> {
+    shared: &'a Shared,
+    batch: &'a Batch,
+    edge: &'a dyn Edge,
+    /// What the worker has not answered yet, the oldest first.
     in_flight: VecDeque<Chunk>,
-    /// Taken, but too large to be sent as long as others are in flight.
-    held: Option<(Chunk, Frame)>,
-    done: Vec<Ended<R>>,
-    /// A frame that has been sent; its memory can be used again.
-    spare: Frame,
 }
 
-impl<R> Line<R> {
-    fn fail(&mut self, tasks: Range<usize>, attempts: u32, cause: &Cause) {
-        self.done.push(Ended::all(tasks, attempts, cause));
+impl<'a> Driver<'a> {
+    fn new(shared: &'a Shared, batch: &'a Batch, edge: &'a dyn Edge) -> Driver<'a> {
+        let in_flight = VecDeque::new();
+        Driver {
+            shared,
+            batch,
+            edge,
+            in_flight,
+        }
     }
-}
 
-impl<T: Serialize, R: DeserializeOwned> Driver<T, R> {
-    fn run(self) {
-        let mut line = Line {
-            in_flight: VecDeque::new(),
-            held: None,
-            done: Vec::new(),
-            spare: Frame::default(),
-        };
+    fn run(mut self) {
         while self.batch.has_work() {
             match self.shared.borrow() {
-                Ok(mut lease) => {
-                    if let Err(fault) = self.work(lease.worker(), &mut line) {
-                        let cause = lease.autopsy(&fault);
-                        self.recover(&mut line, &cause);
+                Ok(mut worker) => match self.work(&mut worker) {
+                    Ok(()) if worker.tasks_left > 0 => self.shared.put_back(Some(worker)),
+                    Ok(()) => {
+                        worker.retire();
+                        self.shared.put_back(None);
                     }
-                }
-                Err(cause) => self.give_up(&mut line, &cause),
+                    Err(fault) => {
+                        let cause = self.shared.autopsy(worker, &fault);
+                        self.recover(&cause);
+                        self.shared.put_back(None);
+                    }
+                },
+                Err(cause) => self.give_up(&cause),
             }
-            self.deliver(&mut line);
+            self.edge.deliver();
         }
     }
 
     /// Works until nothing is left to do, or the worker has done its share, or others wait for it.
-    fn work(&self, worker: &mut Worker, line: &mut Line<R>) -> io::Result<()> {
+    fn work(&mut self, worker: &mut Worker) -> io::Result<()> {
         let limit = self.shared.options.timeout;
         let mut give_way = false;
         loop {
-            while !give_way && line.in_flight.len() < AHEAD_FRAMES {
-                let held = line.held.take();
-                let Some((mut chunk, frame)) = held.or_else(|| self.next_frame(worker, line))
-                else {
-                    break;
-                };
-                chunk.bytes = frame.len();
-                let bytes = chunk.bytes
-                    + line
-                        .in_flight
-                        .iter()
-                        .map(|chunk| chunk.bytes)
-                        .sum::<usize>();
-                if !line.in_flight.is_empty() && bytes > AHEAD_BYTES {
-                    line.held = Some((chunk, frame));
-                    break;
+            while !give_way
+                && self.in_flight.len() < AHEAD_FRAMES
+                && let Some(mut chunk) = self.next_chunk(worker)
+            {
+                chunk.attempts += 1;
+                let tasks = chunk.tasks.len();
+                self.in_flight.push_back(chunk);
+                let bytes: usize = self.in_flight.iter().map(|chunk| chunk.bytes).sum();
+                if bytes > AHEAD_BYTES && self.in_flight.len() > 1 {
+                    worker.link.output.flush()?;
+                    while self.in_flight.len() > 1 {
+                        self.take_answer(worker)?;
+                    }
+                    self.edge.deliver();
                 }
                 worker.process.allow(limit);
-                let tasks = chunk.tasks.len();
-                line.in_flight.push_back(chunk);
-                worker.send(&frame, tasks)?;
-                line.spare = frame;
+                worker.tasks_left -= tasks;
+                worker.link.say(0)?;
             }
-            if line.in_flight.is_empty() {
+            if self.in_flight.is_empty() {
                 return Ok(());
             }
-            worker.flush()?;
+            worker.link.output.flush()?;
+            self.take_answer(worker)?;
             // The answers that have come together are taken together.
-            while let Some(chunk) = line.in_flight.front() {
-                let answer = worker.receive(chunk.tasks.len())?;
-                let chunk = line.in_flight.pop_front().expect("just seen");
-                self.take_answer(&chunk, answer, line);
-                if !worker.process.in_time() {
-                    return Err(ErrorKind::TimedOut.into());
-                }
-                if worker.output.buffer().is_empty() {
-                    break;
-                }
+            while !self.in_flight.is_empty() && !worker.link.input.buffer().is_empty() {
+                self.take_answer(worker)?;
             }
-            self.deliver(line);
-            give_way = line.held.is_none() && self.shared.waiting.load(Ordering::Relaxed) > 0;
+            self.edge.deliver();
+            give_way = self.shared.is_waited_for();
         }
     }
 
-    fn next_frame(&self, worker: &Worker, line: &mut Line<R>) -> Option<(Chunk, Frame)> {
-        let ahead = line.in_flight.iter().map(|chunk| chunk.tasks.len()).sum();
+    /// Takes tasks from the batch and makes the frame that says them.
+    fn next_chunk(&self, worker: &mut Worker) -> Option<Chunk> {
+        let ahead = self.in_flight.iter().map(|chunk| chunk.tasks.len()).sum();
+        let options = &self.shared.options;
         loop {
-            let chunk = self
-                .batch
-                .take(&self.shared.options, ahead, worker.tasks_left)?;
-            match line.spare.fill(&self.batch.tasks[chunk.tasks.clone()]) {
-                Ok(()) => return Some((chunk, std::mem::take(&mut line.spare))),
-                Err(error) if chunk.tasks.len() == 1 => {
-                    line.fail(chunk.tasks, chunk.attempts, &Cause::NotSerializable(error));
+            let mut chunk = self.batch.take(options, ahead, worker.tasks_left)?;
+            let Chunk {
+                tasks, attempts, ..
+            } = &chunk;
+            match self.edge.write(tasks.clone(), &mut worker.link.said) {
+                Ok(()) => {
+                    chunk.bytes = worker.link.said.len();
+                    return Some(chunk);
                 }
-                Err(_) => self.batch.one_by_one(&chunk, 0),
+                Err(error) if tasks.len() == 1 => {
+                    let cause = Cause::NotSerializable(error);
+                    self.edge.fail(tasks.clone(), *attempts, &cause);
+                }
+                Err(_) => self.batch.one_by_one(tasks.clone(), 0),
             }
         }
     }
 
-    fn take_answer(&self, chunk: &Chunk, answer: Answer<R>, line: &mut Line<R>) {
-        self.batch.measured(chunk.tasks.len(), answer.nanos);
-        match answer.results {
-            Ok(results) => line.done.push(Ended {
-                tasks: chunk.tasks.clone(),
-                attempts: chunk.attempts + 1,
-                results: Ok(results),
-            }),
-            // Something in it cannot be read or written.
-            Err(_) if chunk.tasks.len() > 1 => self.batch.one_by_one(chunk, 0),
-            Err(error) => line.fail(
-                chunk.tasks.clone(),
-                chunk.attempts + 1,
-                &Cause::Failed(error),
-            ),
+    /// Waits for the answer to the oldest frame.
+    fn take_answer(&mut self, worker: &mut Worker) -> io::Result<()> {
+        if !worker.link.hear()? {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let heard = &mut worker.link.heard;
+        let read = self.edge.read(&self.in_flight[0], heard).map_err(invalid)?;
+        let chunk = self.in_flight.pop_front().expect("just seen");
+        self.batch.measured(chunk.tasks.len(), heard.nanos);
+        match read {
+            Ok(()) => {}
+            Err(_) if chunk.tasks.len() > 1 => self.batch.one_by_one(chunk.tasks, 0),
+            Err(error) => {
+                let cause = Cause::Failed(error);
+                self.edge.fail(chunk.tasks, chunk.attempts, &cause);
+            }
+        }
+        match worker.process.in_time() {
+            true => Ok(()),
+            false => Err(ErrorKind::TimedOut.into()),
         }
     }
 
     /// What becomes of the tasks that a worker leaves behind.
-    fn recover(&self, line: &mut Line<R>, cause: &Cause) {
-        if let Some((chunk, _)) = line.held.take() {
-            self.batch.one_by_one(&chunk, chunk.attempts);
-        }
-        let alone = line.in_flight.len() == 1 && line.in_flight[0].tasks.len() == 1;
-        for chunk in std::mem::take(&mut line.in_flight) {
+    fn recover(&mut self, cause: &Cause) {
+        let alone = self.in_flight.len() == 1 && self.in_flight[0].tasks.len() == 1;
+        for chunk in self.in_flight.drain(..) {
             // Of several, nobody knows which one it was: no attempt is charged.
-            let attempts = chunk.attempts + u32::from(alone);
-            if self.shared.is_final(cause, attempts) {
-                line.fail(chunk.tasks, attempts, cause);
+            let attempts = chunk.attempts - u32::from(!alone);
+            let may_be_tried_again = match cause {
+                Cause::WorkerDied { .. } | Cause::Protocol { .. } => {
+                    attempts <= self.shared.options.retries
+                }
+                _ => false,
+            };
+            if may_be_tried_again {
+                self.batch.one_by_one(chunk.tasks, attempts);
             } else {
-                self.batch.one_by_one(&chunk, attempts);
+                self.edge.fail(chunk.tasks, attempts, cause);
             }
         }
     }
 
-    fn give_up(&self, line: &mut Line<R>, cause: &Cause) {
+    fn give_up(&self, cause: &Cause) {
         let mut to_do = self.batch.to_do.lock().unwrap();
-        line.fail(to_do.next..self.batch.tasks.len(), 0, cause);
-        to_do.next = self.batch.tasks.len();
-        for (task, attempts) in to_do.suspects.drain(..) {
-            line.fail(task..task + 1, attempts, cause);
+        let rest = to_do.next..self.batch.tasks;
+        to_do.next = rest.end;
+        self.edge.fail(rest, 0, cause);
+        for chunk in to_do.suspects.drain(..) {
+            self.edge.fail(chunk.tasks, chunk.attempts, cause);
         }
+        self.edge.deliver();
     }
-
-    fn deliver(&self, line: &mut Line<R>) {
-        if !line.done.is_empty() {
-            // Nobody listens any more when the iterator was dropped.
-            let _ = self.results.send(std::mem::take(&mut line.done));
-        }
-    }
-}
-
-fn error_of(task: Option<usize>, attempts: u32, cause: Cause) -> Box<TaskError> {
-    Box::new(TaskError {
-        task,
-        attempts,
-        cause,
-    })
 }
 
 // ---- Parent: one worker ------------------------------------------------------------------------
@@ -952,93 +981,50 @@ fn error_of(task: Option<usize>, attempts: u32, cause: Cause) -> Box<TaskError> 
 /// The way to a worker. Dropping it ends the process.
 struct Worker {
     process: Arc<Process>,
-    input: BufWriter<Box<dyn Write + Send>>,
-    output: BufReader<Box<dyn Read + Send>>,
+    link: Link,
     ready: bool,
     tasks_left: usize,
-    answer: Frame,
 }
-
-/// What a worker says to a frame.
-struct Answer<R> {
-    /// An error if the frame as a whole could not be read, or its results not be written.
-    results: Result<InOrder<R>, String>,
-    nanos: u32,
-}
-
-/// Values and failures, merged into the order of the tasks.
-struct InOrder<R> {
-    place: usize,
-    values: vec::IntoIter<R>,
-    failures: Peekable<vec::IntoIter<(usize, Cause)>>,
-}
-
-impl<R> InOrder<R> {
-    fn new(values: Vec<R>, failures: Vec<(usize, Cause)>, tasks: usize) -> io::Result<InOrder<R>> {
-        let ascending = failures.is_sorted_by(|a, b| a.0 < b.0);
-        let inside = failures.last().is_none_or(|last| last.0 < tasks);
-        if values.len() + failures.len() != tasks || !ascending || !inside {
-            return Err(invalid(format!(
-                "an answer that does not fit the {tasks} tasks"
-            )));
-        }
-        Ok(InOrder {
-            place: 0,
-            values: values.into_iter(),
-            failures: failures.into_iter().peekable(),
-        })
-    }
-}
-
-impl<R> Iterator for InOrder<R> {
-    type Item = Result<R, Cause>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let failed = self.failures.next_if(|failure| failure.0 == self.place);
-        self.place += 1;
-        match failed {
-            Some((_, cause)) => Some(Err(cause)),
-            None => self.values.next().map(Ok),
-        }
-    }
-}
-
-/// `Answer.results` as it travels: the values in order, and the failures with their places.
-type Wire<V> = Result<(Vec<V>, Vec<(usize, Cause)>), String>;
 
 impl Worker {
     /// Starts the process and sends its configuration; `get_ready` waits for the answer.
     fn start(shared: &Shared) -> Result<Worker, String> {
-        let cannot = |error: io::Error| format!("cannot start a worker: {error}");
         let mut command = shared.command.lock().unwrap();
         command.env(PARENT, process::id().to_string());
-        let (process, input, output) = start_linked(&mut command).map_err(cannot)?;
+        let started = system::start(&mut command);
         drop(command);
+        let (child, line, ends) =
+            started.map_err(|error| format!("cannot start a worker: {error}"))?;
+        let process = Process {
+            id: child.id(),
+            life: Mutex::new(Life {
+                child,
+                deadline: None,
+                was_overdue: false,
+            }),
+            line,
+        };
         let mut worker = Worker {
             process: Arc::new(process),
-            input: BufWriter::with_capacity(BUFFER, input),
-            output: BufReader::with_capacity(BUFFER, output),
+            link: Link::new(ends),
             ready: false,
             tasks_left: shared.options.max_tasks.unwrap_or(usize::MAX),
-            answer: Frame::default(),
         };
         let mut state = shared.state.lock().unwrap();
         if state.closed.is_some() {
             return Err("the pool was ended".to_string());
         }
         // From now on it is within reach of `kill`, whoever waits for it.
-        state.processes.retain(|process| process.strong_count() > 0);
-        state.processes.push(Arc::downgrade(&worker.process));
+        state
+            .processes
+            .retain(|process| Arc::strong_count(process) > 1);
+        state.processes.push(worker.process.clone());
         drop(state);
+        let config = shared.options.config.as_ref();
+        let config = config.expect("checked before the start");
         // If it died already, `get_ready` finds out.
-        let config = shared
-            .options
-            .config
-            .as_ref()
-            .expect("checked before the start");
-        let _ = config
-            .write(&mut worker.input, 0)
-            .and_then(|()| worker.flush());
+        let _ = config.write(&mut worker.link.output, 0);
+        let _ = worker.link.output.flush();
         Ok(worker)
     }
 
@@ -1048,24 +1034,21 @@ impl Worker {
             return Ok(self);
         }
         self.process.allow(Some(limit));
-        let set_up = match self.answer.read(&mut self.output) {
-            Ok(true) => decode::<Result<(), Cause>>(&self.answer).map_err(invalid),
-            Ok(false) => Err(ErrorKind::UnexpectedEof.into()),
-            Err(error) => Err(error),
-        };
-        match set_up {
-            Ok(Ok(())) if self.process.in_time() => {
+        let heard = self.link.hear();
+        let in_time = self.process.in_time();
+        match heard {
+            Ok(true) if !self.link.heard.text.is_empty() => {
+                let reason = String::from_utf8_lossy(&self.link.heard.text);
+                Err(format!("a worker's set-up {reason}"))
+            }
+            Ok(true) if in_time => {
                 self.ready = true;
                 Ok(self)
             }
-            Ok(Err(Cause::Panicked(message))) => {
-                Err(format!("a worker's set-up panicked: {message}"))
-            }
-            Ok(Err(Cause::Failed(error))) => Err(format!("a worker's set-up failed: {error}")),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
                 Err(format!("a worker does not speak as one: {error}"))
             }
-            _ if self.process.overdue() => Err("a worker took too long to start".to_string()),
+            _ if !in_time => Err("a worker took too long to start".to_string()),
             _ => match self.process.ended_within(GRACE) {
                 Some(status) => Err(format!(
                     "a worker ended before it was ready: {}; does main call serve_if_worker first?",
@@ -1076,38 +1059,16 @@ impl Worker {
         }
     }
 
-    fn is_usable(&self) -> bool {
-        !self.ready || !self.process.has_ended()
+    /// For a worker, the end of its input is the end.
+    fn end_input(&mut self) {
+        let _ = self.link.output.flush();
+        self.link.output = BufWriter::new(Box::new(io::sink()));
+        self.process.line.shut(Shutdown::Write);
     }
 
-    fn send(&mut self, frame: &Frame, tasks: usize) -> io::Result<()> {
-        self.tasks_left -= tasks;
-        frame.write(&mut self.input, 0)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.input.flush()
-    }
-
-    /// The answer to the oldest frame, of so many tasks, that has none yet.
-    fn receive<R: DeserializeOwned>(&mut self, tasks: usize) -> io::Result<Answer<R>> {
-        if !self.answer.read(&mut self.output)? {
-            return Err(ErrorKind::ConnectionReset.into());
-        }
-        let nanos = self.answer.nanos;
-        let unreadable = |error| invalid(format!("an answer that cannot be read: {error}"));
-        let results = match decode::<Wire<R>>(&self.answer).map_err(unreadable)? {
-            Ok((values, failures)) => Ok(InOrder::new(values, failures, tasks)?),
-            Err(error) => Err(error),
-        };
-        Ok(Answer { results, nanos })
-    }
-
-    /// Lets the process end by itself: for a worker, the end of its input is the end.
+    /// Lets the process end by itself.
     fn retire(mut self) {
-        let _ = self.flush();
-        self.input = BufWriter::new(Box::new(io::sink()));
-        self.process.end_of_input();
+        self.end_input();
         self.process.ended_within(GRACE);
     }
 }
@@ -1115,61 +1076,56 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.process.kill();
-        let _ = self.process.child.lock().unwrap().wait();
+        let _ = self.process.life.lock().unwrap().child.wait();
     }
 }
 
 struct Process {
     id: u32,
-    child: Mutex<Child>,
-    deadline: Mutex<Deadline>,
-    #[cfg(unix)]
-    stream: std::os::unix::net::UnixStream,
+    life: Mutex<Life>,
+    line: system::Line,
 }
 
-#[derive(Default)]
-struct Deadline {
-    at: Option<Instant>,
-    missed: bool,
+struct Life {
+    child: Child,
+    deadline: Option<Instant>,
+    was_overdue: bool,
 }
 
 impl Process {
     /// Sets the deadline, for the housekeeper to see to.
     fn allow(&self, limit: Option<Duration>) {
         if let Some(limit) = limit {
-            self.deadline.lock().unwrap().at = Instant::now().checked_add(limit);
+            self.life.lock().unwrap().deadline = Instant::now().checked_add(limit);
         }
     }
 
     /// Lifts the deadline; false if it was too late for that.
     fn in_time(&self) -> bool {
-        let mut deadline = self.deadline.lock().unwrap();
-        deadline.at = None;
-        !deadline.missed
+        let mut life = self.life.lock().unwrap();
+        life.deadline = None;
+        !life.was_overdue
     }
 
-    fn overdue(&self) -> bool {
-        self.deadline.lock().unwrap().missed
+    fn was_overdue(&self) -> bool {
+        self.life.lock().unwrap().was_overdue
     }
 
     fn look_after(&self) {
-        let mut deadline = self.deadline.lock().unwrap();
-        if deadline.at.is_some_and(|at| at <= Instant::now()) {
-            *deadline = Deadline {
-                at: None,
-                missed: true,
-            };
+        let mut life = self.life.lock().unwrap();
+        if life.deadline.is_some_and(|at| at <= Instant::now()) {
+            life.deadline = None;
+            life.was_overdue = true;
+            drop(life);
             self.kill();
-        }
-        drop(deadline);
-        if self.has_ended() {
+        } else if let Ok(Some(_)) = life.child.try_wait() {
             // A child of the worker may still hold the other end; do not wait for that one.
-            self.hang_up();
+            self.line.shut(Shutdown::Both);
         }
     }
 
     fn status(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap().try_wait().ok().flatten()
+        self.life.lock().unwrap().child.try_wait().ok().flatten()
     }
 
     fn has_ended(&self) -> bool {
@@ -1190,126 +1146,15 @@ impl Process {
     /// Kills the process, also a stopped one, and wakes whoever reads from it or writes to it.
     fn kill(&self) {
         // Once it has been waited for, its number may be another's: `Child` sees to that.
-        let _ = self.child.lock().unwrap().kill();
-        self.hang_up();
-    }
-
-    #[cfg(unix)]
-    fn hang_up(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
-    }
-
-    #[cfg(unix)]
-    fn end_of_input(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
-    }
-
-    #[cfg(not(unix))]
-    fn hang_up(&self) {}
-
-    #[cfg(not(unix))]
-    fn end_of_input(&self) {}
-}
-
-type Linked = (Process, Box<dyn Write + Send>, Box<dyn Read + Send>);
-
-/// Starts the command with one end of a socket as its stdin, for both directions. So its stdout
-/// is free: what a task prints goes to stderr and cannot be taken for an answer.
-#[cfg(unix)]
-fn start_linked(command: &mut Command) -> io::Result<Linked> {
-    use std::os::fd::OwnedFd;
-    use std::os::unix::net::UnixStream;
-    use std::os::unix::process::CommandExt;
-
-    let (stream, theirs) = UnixStream::pair()?;
-    let (input, output) = (stream.try_clone()?, stream.try_clone()?);
-    // In a group of its own the worker does not get the terminal's Ctrl-C: the parent decides.
-    command.process_group(0);
-    command.stdin(OwnedFd::from(theirs)).stdout(io::stderr());
-    let child = command.spawn();
-    // The command would keep the worker's end open, and so hide its death.
-    command.stdin(Stdio::null());
-    let child = child?;
-    let process = Process {
-        id: child.id(),
-        child: Mutex::new(child),
-        deadline: Mutex::default(),
-        stream,
-    };
-    Ok((process, Box::new(input), Box::new(Attentive(output))))
-}
-
-/// A socket that looks for a moment whether something comes before it goes to sleep. Waking a
-/// sleeper up takes longer than a tiny task, most of all if its core sleeps as well.
-#[cfg(unix)]
-struct Attentive(std::os::unix::net::UnixStream);
-
-#[cfg(unix)]
-impl Read for Attentive {
-    fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
-        // The mode holds for both directions, but nobody writes meanwhile: each side of a link is
-        // used by one thread at a time.
-        self.0.set_nonblocking(true)?;
-        let begin = Instant::now();
-        let read = loop {
-            match self.0.read(part) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if begin.elapsed() > ATTENTION {
-                        break None;
-                    }
-                    // Whoever is to answer may need this very core.
-                    thread::yield_now();
-                }
-                read => break Some(read),
-            }
-        };
-        self.0.set_nonblocking(false)?;
-        read.unwrap_or_else(|| self.0.read(part))
+        let _ = self.life.lock().unwrap().child.kill();
+        self.line.shut(Shutdown::Both);
     }
 }
 
-#[cfg(not(unix))]
-fn start_linked(command: &mut Command) -> io::Result<Linked> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn()?;
-    let input = child.stdin.take().expect("stdin is a pipe");
-    let output = child.stdout.take().expect("stdout is a pipe");
-    let process = Process {
-        id: child.id(),
-        child: Mutex::new(child),
-        deadline: Mutex::default(),
-    };
-    Ok((process, Box::new(input), Box::new(output)))
-}
-
-/// `exit code 3`, or `signal 9 (SIGKILL)`.
+/// `exit code 3`, or `signal 9 (SIGKILL)`; std says `exit status: 3` and `signal: 9 (SIGKILL)`.
 fn describe(status: ExitStatus) -> String {
-    #[cfg(unix)]
-    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        let name = match signal {
-            1 => " (SIGHUP)",
-            2 => " (SIGINT)",
-            3 => " (SIGQUIT)",
-            4 => " (SIGILL)",
-            6 => " (SIGABRT)",
-            8 => " (SIGFPE)",
-            9 => " (SIGKILL)",
-            11 => " (SIGSEGV)",
-            13 => " (SIGPIPE)",
-            15 => " (SIGTERM)",
-            _ => "",
-        };
-        return format!("signal {signal}{name}");
-    }
-    match status.code() {
-        Some(code) => format!("exit code {code}"),
-        None => status.to_string(),
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, PoolError> {
-    let started = thread::Builder::new().name(name.to_string()).spawn(work);
-    started.map_err(|error| PoolError(format!("cannot start a thread: {error}")))
+    let text = status.to_string().replace("status:", "code");
+    text.replace(':', "").replace(" (core dumped)", "")
 }
 
 // ---- The worker --------------------------------------------------------------------------------
@@ -1333,18 +1178,21 @@ pub fn serve_with_set_up_if_worker<C, S, T, R>(
     T: DeserializeOwned,
     R: Serialize,
 {
-    let Some(parent) = env::var_os(PARENT) else {
-        return;
-    };
-    // Anything but our parent's number: someone else set it. To go on as if it were not there
-    // could mean processes that start processes without end.
-    let parent = parent.to_str().and_then(|id| id.parse().ok());
-    let Some(parent) = parent.filter(|id| is_parent(*id)) else {
-        eprintln!("error: {PARENT} is for the workers of a process pool; unset it");
-        process::exit(2);
-    };
-    let ended = watch(parent).and_then(|()| serve(set_up, handle));
-    let code = match ended {
+    if let Some(parent) = env::var_os(PARENT) {
+        // Anything but our parent's number: someone else set it. To go on as if it were not there
+        // could mean processes that start processes without end.
+        let parent = parent.to_str().and_then(|id| id.parse().ok());
+        let Some(parent) = parent.filter(|id| system::is_parent(*id)) else {
+            eprintln!("error: {PARENT} is for the workers of a process pool; unset it");
+            process::exit(2);
+        };
+        let served = watch(parent).and_then(|()| serve(set_up, handle));
+        process::exit(exit_code(served));
+    }
+}
+
+fn exit_code(served: io::Result<()>) -> i32 {
+    match served {
         Ok(()) => 0,
         // The parent is gone, or does not want to hear more.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => 1,
@@ -1352,28 +1200,20 @@ pub fn serve_with_set_up_if_worker<C, S, T, R>(
             eprintln!("error: worker {}: {error}", process::id());
             1
         }
-    };
-    process::exit(code);
-}
-
-fn is_parent(id: u32) -> bool {
-    #[cfg(unix)]
-    return std::os::unix::process::parent_id() == id;
-    #[cfg(not(unix))]
-    return id != 0;
+    }
 }
 
 /// An idle worker sees the end of its input when its parent is gone, however it ended. One that is
 /// busy does not look: this thread does, and ends it in the midst of its task.
 fn watch(parent: u32) -> io::Result<()> {
     let watch = move || {
-        while is_parent(parent) {
+        while system::is_parent(parent) {
             thread::sleep(WATCH);
         }
         process::exit(1);
     };
-    let named = thread::Builder::new().name("watch-parent".into());
-    named.spawn(watch).map(|_| ())
+    let watching = spawn("watch-parent", Box::new(watch));
+    watching.map(drop).map_err(io::Error::other)
 }
 
 fn serve<C, S, T, R>(
@@ -1385,38 +1225,39 @@ where
     T: DeserializeOwned,
     R: Serialize,
 {
-    let (input, output) = link()?;
-    let mut input = BufReader::with_capacity(BUFFER, input);
-    let mut output = BufWriter::with_capacity(BUFFER, output);
-    let mut frame = Frame::default();
-    if !frame.read(&mut input)? {
+    let mut link = Link::new(system::ends()?);
+    if !link.hear()? {
         return Ok(());
     }
-    let state = catch(|| set_up(decode(&frame)?));
-    let mut said = encode(&state.as_ref().map(|_| ())).map_err(invalid)?;
-    said.write(&mut output, 0)?;
-    output.flush()?;
+    // An empty message: it is ready. Otherwise: why it is not.
+    let state = catch(|| set_up(decode(&mut link.heard)?));
+    link.said.text = match &state {
+        Ok(_) => Vec::new(),
+        Err(Mishap(true, message)) => format!("panicked: {message}").into_bytes(),
+        Err(Mishap(false, error)) => format!("failed: {error}").into_bytes(),
+    };
+    link.say(0)?;
+    link.output.flush()?;
     let Ok(mut state) = state else {
         return Ok(());
     };
-    while frame.read(&mut input)? {
+    while link.hear()? {
         let begin = Instant::now();
-        let wire = answer(&frame, |task| handle(&mut state, task));
-        if let Err(error) = said.fill(&wire) {
+        let answer = answer(&mut link.heard, |task| handle(&mut state, task));
+        if let Err(error) = link.said.fill(&answer) {
             // A value has no serialised form, or is too large for one.
-            let unsendable = format!("its result cannot be sent: {error}");
-            said.fill(&Wire::<()>::Err(unsendable)).map_err(invalid)?;
+            let unsendable: Answer<()> = Err(format!("its result cannot be sent: {error}"));
+            link.said.fill(&unsendable).map_err(invalid)?;
         }
-        let nanos = begin.elapsed().as_nanos().try_into().unwrap_or(u32::MAX);
-        said.write(&mut output, nanos)?;
-        if input.buffer().is_empty() {
-            output.flush()?;
+        link.say(begin.elapsed().as_nanos().try_into().unwrap_or(u32::MAX))?;
+        if link.input.buffer().is_empty() {
+            link.output.flush()?;
         }
     }
     Ok(())
 }
 
-fn answer<T, R>(frame: &Frame, mut handle: impl FnMut(T) -> Result<R, String>) -> Wire<R>
+fn answer<T, R>(frame: &mut Frame, mut handle: impl FnMut(T) -> Result<R, String>) -> Answer<R>
 where
     T: DeserializeOwned,
 {
@@ -1426,43 +1267,51 @@ where
     for (place, task) in tasks.into_iter().enumerate() {
         match catch(|| handle(task)) {
             Ok(value) => values.push(value),
-            Err(cause) => failures.push((place, cause)),
+            Err(mishap) => failures.push((place, mishap)),
         }
     }
     Ok((values, failures))
 }
 
 /// A panic ends the task, not the worker. A state that the task had borrowed is as it left it.
-fn catch<V>(work: impl FnOnce() -> Result<V, String>) -> Result<V, Cause> {
+fn catch<V>(work: impl FnOnce() -> Result<V, String>) -> Result<V, Mishap> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(Cause::Failed),
-        Err(payload) => {
-            let text = payload.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            Err(Cause::Panicked(
-                text.unwrap_or("without a message").to_string(),
-            ))
-        }
+        Ok(result) => result.map_err(|error| Mishap(false, error)),
+        Err(payload) => Err(Mishap(true, message_of(&*payload))),
     }
 }
 
-type Link = (Box<dyn Read>, Box<dyn Write>);
-
-#[cfg(unix)]
-fn link() -> io::Result<Link> {
-    use std::os::fd::AsFd;
-    use std::os::unix::net::UnixStream;
-
-    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    Ok((Box::new(Attentive(stream.try_clone()?)), Box::new(stream)))
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_string()
 }
 
-#[cfg(not(unix))]
-fn link() -> io::Result<Link> {
-    Ok((Box::new(io::stdin()), Box::new(io::stdout())))
-}
+// ---- Messages ----------------------------------------------------------------------------------
 
-// ---- Frames ------------------------------------------------------------------------------------
+/// What a worker says to a chunk: the values in the order of the tasks, and beside them the
+/// failures with their places. Or one error, if it cannot read the tasks or write the results.
+type Answer<V> = Result<(Vec<V>, Vec<(usize, Mishap)>), String>;
+
+/// Whether it was a panic, and the error or the message.
+#[derive(Serialize, Deserialize)]
+struct Mishap(bool, String);
+
+impl Mishap {
+    fn into_cause(self) -> Cause {
+        match self {
+            Mishap(true, message) => Cause::Panicked(message),
+            Mishap(false, error) => Cause::Failed(error),
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Mishap(true, message) => format!("panicked: {message}"),
+            Mishap(false, error) => error,
+        }
+    }
+}
 
 /// Bytes that travel beside the JSON text of a message, not in it. Wherever a task or a result has
 /// a `Vec<u8>`, this is the faster type. Cloning does not copy.
@@ -1542,11 +1391,12 @@ fn encode<V: Serialize + ?Sized>(value: &V) -> Result<Frame, String> {
     frame.fill(value).map(|()| frame)
 }
 
-fn decode<V: DeserializeOwned>(frame: &Frame) -> Result<V, String> {
-    BESIDE.set(Some(frame.beside.clone()));
+/// Takes the bytes out of the frame: the value has them alone.
+fn decode<V: DeserializeOwned>(frame: &mut Frame) -> Result<V, String> {
+    BESIDE.set(Some(std::mem::take(&mut frame.beside)));
     let value = catch(|| serde_json::from_slice(&frame.text).map_err(|error| error.to_string()));
     BESIDE.set(None);
-    value.map_err(text_of)
+    value.map_err(Mishap::into_text)
 }
 
 impl Frame {
@@ -1555,12 +1405,10 @@ impl Frame {
         self.text.clear();
         BESIDE.set(Some(Vec::new()));
         // The value's own code may panic here, and should not take a thread of the pool with it.
-        let written = catch(|| {
-            let written = serde_json::to_writer(&mut self.text, value);
-            written.map_err(|error| error.to_string())
-        });
+        let text = &mut self.text;
+        let written = catch(|| serde_json::to_writer(text, value).map_err(|e| e.to_string()));
         self.beside = BESIDE.take().unwrap_or_default();
-        written.map_err(text_of)?;
+        written.map_err(Mishap::into_text)?;
         match self.text.len() {
             length if length > LONGEST => Err(too_long(length)),
             _ => Ok(()),
@@ -1573,73 +1421,45 @@ impl Frame {
         16 + self.text.len() + pieces.sum::<usize>()
     }
 
-    fn write(&self, output: &mut impl Write, nanos: u32) -> io::Result<()> {
-        let length = |bytes: &[u8]| (bytes.len() as u32).to_le_bytes();
+    fn write(&self, output: &mut Output, nanos: u32) -> io::Result<()> {
+        let number = |length: usize| (length as u32).to_le_bytes();
         output.write_all(&MARK)?;
-        output.write_all(&length(&self.text))?;
-        output.write_all(&(self.beside.len() as u32).to_le_bytes())?;
+        output.write_all(&number(self.text.len()))?;
+        output.write_all(&number(self.beside.len()))?;
         output.write_all(&nanos.to_le_bytes())?;
         for piece in &self.beside {
-            output.write_all(&length(piece))?;
+            output.write_all(&number(piece.len()))?;
         }
         output.write_all(&self.text)?;
-        self.beside
-            .iter()
-            .try_for_each(|piece| output.write_all(piece))
+        let mut pieces = self.beside.iter();
+        pieces.try_for_each(|piece| output.write_all(piece))
     }
 
-    /// Reads the next frame into this one; false when there is none.
-    fn read<I: Read>(&mut self, input: &mut BufReader<I>) -> io::Result<bool> {
-        if at_end(input)? {
-            return Ok(false);
-        }
-        let inside = |error: io::Error| match error.kind() {
-            ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "in the middle of a message"),
-            _ => error,
-        };
-        self.read_rest(input).map_err(inside).map(|()| true)
-    }
-
-    fn read_rest(&mut self, input: &mut impl Read) -> io::Result<()> {
+    fn read(&mut self, input: &mut Input) -> io::Result<()> {
         let mut head = [0; 16];
         input.read_exact(&mut head)?;
         if head[..4] != MARK {
-            return Err(invalid(format!(
-                "not a message: {:?}",
-                String::from_utf8_lossy(&head)
-            )));
+            let head = String::from_utf8_lossy(&head);
+            return Err(invalid(format!("not a message: {head:?}")));
         }
-        let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
-        self.nanos = number(12);
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("4 bytes"));
+        let (text, pieces) = (number(&head[4..8]), number(&head[8..12]) as usize);
+        self.nanos = number(&head[12..]);
         let mut lengths = Vec::new();
-        if number(8) > 0 {
-            read_part(input, number(8) as usize * 4, &mut lengths)?;
-        }
-        read_part(input, number(4) as usize, &mut self.text)?;
+        read_part(input, 4 * pieces, &mut lengths)?;
+        read_part(input, text as usize, &mut self.text)?;
         self.beside.clear();
         for length in lengths.chunks_exact(4) {
-            let length = u32::from_le_bytes(length.try_into().expect("4 bytes"));
             let mut piece = Vec::new();
-            read_part(input, length as usize, &mut piece)?;
+            read_part(input, number(length) as usize, &mut piece)?;
             self.beside.push(piece.into());
         }
         Ok(())
     }
 }
 
-fn at_end(input: &mut impl io::BufRead) -> io::Result<bool> {
-    loop {
-        match input.fill_buf() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The other side ended with something of ours unread.
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(true),
-            filled => return Ok(filled?.is_empty()),
-        }
-    }
-}
-
 /// A long part takes memory as it comes, not as it is announced.
-fn read_part(input: &mut impl Read, length: usize, part: &mut Vec<u8>) -> io::Result<()> {
+fn read_part(input: &mut Input, length: usize, part: &mut Vec<u8>) -> io::Result<()> {
     part.clear();
     if length > LONGEST {
         return Err(invalid(too_long(length)));
@@ -1663,10 +1483,161 @@ fn invalid(what: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
 
-fn text_of(cause: Cause) -> String {
-    match cause {
-        Cause::Failed(text) => text,
-        Cause::Panicked(message) => format!("panicked: {message}"),
-        other => format!("{other:?}"),
+/// One side's end of the way between a parent and its worker.
+struct Link {
+    input: Input,
+    output: Output,
+    heard: Frame,
+    said: Frame,
+}
+
+type Input = BufReader<Box<dyn Read + Send>>;
+type Output = BufWriter<Box<dyn Write + Send>>;
+type Ends = (Box<dyn Read + Send>, Box<dyn Write + Send>);
+
+impl Link {
+    fn new((input, output): Ends) -> Link {
+        Link {
+            input: BufReader::with_capacity(BUFFER, input),
+            output: BufWriter::with_capacity(BUFFER, output),
+            heard: Frame::default(),
+            said: Frame::default(),
+        }
+    }
+
+    /// Sends `said`, with the next `flush` at the latest.
+    fn say(&mut self, nanos: u32) -> io::Result<()> {
+        self.said.write(&mut self.output, nanos)
+    }
+
+    /// Waits for the next message, which is `heard` then; false when there is none.
+    fn hear(&mut self) -> io::Result<bool> {
+        let at_end = loop {
+            match self.input.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The other side ended with something of ours unread.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break true,
+                filled => break filled?.is_empty(),
+            }
+        };
+        if at_end {
+            return Ok(false);
+        }
+        match self.heard.read(&mut self.input) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(io::Error::new(error.kind(), "in the middle of a message"))
+            }
+            read => read.map(|()| true),
+        }
+    }
+}
+
+// ---- What is Unix's own, and how it is elsewhere -----------------------------------------------
+
+#[cfg(unix)]
+mod system {
+    use std::io::{self, ErrorKind, Read};
+    use std::net::Shutdown;
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::{CommandExt, parent_id};
+    use std::process::{Child, Command, Stdio};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// How long to look for an answer, or for the next task, before going to sleep.
+    const ATTENTION: Duration = Duration::from_micros(50);
+
+    /// Starts the command with one end of a socket as its stdin, for both directions. So its stdout
+    /// is free: what a task prints goes to stderr and cannot be taken for an answer.
+    pub fn start(command: &mut Command) -> io::Result<(Child, Line, super::Ends)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let ends = ends_of(ours.try_clone()?)?;
+        // In a group of its own the worker does not get the terminal's Ctrl-C: the parent decides.
+        command.process_group(0);
+        command.stdin(OwnedFd::from(theirs)).stdout(io::stderr());
+        let child = command.spawn();
+        // The command would keep the worker's end open, and so hide its death.
+        command.stdin(Stdio::null());
+        Ok((child?, Line(ours), ends))
+    }
+
+    /// A worker's own.
+    pub fn ends() -> io::Result<super::Ends> {
+        ends_of(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
+    }
+
+    fn ends_of(stream: UnixStream) -> io::Result<super::Ends> {
+        Ok((Box::new(Attentive(stream.try_clone()?)), Box::new(stream)))
+    }
+
+    pub fn is_parent(id: u32) -> bool {
+        parent_id() == id
+    }
+
+    pub struct Line(UnixStream);
+
+    impl Line {
+        pub fn shut(&self, how: Shutdown) {
+            // It may be shut already.
+            let _ = self.0.shutdown(how);
+        }
+    }
+
+    /// A socket that looks for a moment whether something comes before it goes to sleep. Waking a
+    /// sleeper up takes longer than a tiny task, most of all if its core sleeps as well.
+    struct Attentive(UnixStream);
+
+    impl Read for Attentive {
+        fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+            // The mode holds for both directions, but nobody writes meanwhile: each side of a link
+            // is used by one thread at a time.
+            self.0.set_nonblocking(true)?;
+            let begin = Instant::now();
+            let read = loop {
+                match self.0.read(part) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        if begin.elapsed() > ATTENTION {
+                            break None;
+                        }
+                        // Whoever is to answer may need this very core.
+                        thread::yield_now();
+                    }
+                    read => break Some(read),
+                }
+            };
+            self.0.set_nonblocking(false)?;
+            read.unwrap_or_else(|| self.0.read(part))
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use std::io;
+    use std::net::Shutdown;
+    use std::process::{Child, Command, Stdio};
+
+    pub fn start(command: &mut Command) -> io::Result<(Child, Line, super::Ends)> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let input = child.stdin.take().expect("stdin is a pipe");
+        let output = child.stdout.take().expect("stdout is a pipe");
+        Ok((child, Line, (Box::new(output), Box::new(input))))
+    }
+
+    pub fn ends() -> io::Result<super::Ends> {
+        Ok((Box::new(io::stdin()), Box::new(io::stdout())))
+    }
+
+    pub fn is_parent(id: u32) -> bool {
+        id != 0
+    }
+
+    /// A pipe ends with the process that has its other end.
+    pub struct Line;
+
+    impl Line {
+        pub fn shut(&self, _: Shutdown) {}
     }
 }
