@@ -18,13 +18,10 @@
 //! In a task, `println!` goes to stderr (on Unix; elsewhere, do not print). A program that a task
 //! starts needs a stdin of its own, such as `Stdio::null()`: the worker's own carries the tasks.
 //!
-//! To take: this file, with `serde` and `serde_json`. In its order: what a user sees; the edge, the
-//! one place that knows the types of tasks and results; who has which worker; a batch of tasks and
-//! the threads that drive workers through it; one worker; the worker's own side; frames.
+//! To take: this file, with `serde` and `serde_json`.
 
 #![allow(dead_code, reason = "not every program uses all of it")]
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -34,15 +31,14 @@ use std::marker::PhantomData;
 use std::net::Shutdown;
 use std::ops::{Deref, Range};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{self, Child, Command, ExitStatus};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use std::{env, slice, vec};
+use std::{env, mem, slice, vec};
 
 use serde::de::{DeserializeOwned, Error as _};
-use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Set in workers only, to the process id of their parent.
@@ -77,47 +73,50 @@ pub struct TaskError {
     pub cause: Cause,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Cause {
     /// The task's own error.
     Failed(String),
     /// The task panicked, with this message. Its worker lives on.
     Panicked(String),
-    WorkerDied {
-        worker: u32,
-        how: String,
-    },
+    #[serde(skip)] // As the rest, it is the parent's own finding.
+    WorkerDied { worker: u32, how: String },
     /// The task took longer than allowed, and its worker was killed.
-    TimedOut {
-        worker: u32,
-        limit: Duration,
-    },
+    #[serde(skip)]
+    TimedOut { worker: u32, limit: Duration },
     /// The worker sent something that is no answer, and was killed.
-    Protocol {
-        worker: u32,
-        what: String,
-    },
+    #[serde(skip)]
+    Protocol { worker: u32, what: String },
     /// The task has no serialised form.
+    #[serde(skip)]
     NotSerializable(String),
     /// The pool was ended before the task was.
+    #[serde(skip)]
     Cancelled,
     /// No worker can be started any more.
+    #[serde(skip)]
     Broken(String),
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self.task {
-            Some(task) => write!(f, "task {task}: ")?,
-            None => f.write_str("the task: ")?,
+            Some(task) => write!(f, "task {task}: {}", self.cause)?,
+            None => write!(f, "the task: {}", self.cause)?,
         }
-        let attempts = self.attempts;
-        match &self.cause {
+        match self.cause {
+            Cause::WorkerDied { .. } => write!(f, ", attempts: {}", self.attempts),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
             Cause::Failed(error) => f.write_str(error),
             Cause::Panicked(message) => write!(f, "panicked: {message}"),
-            Cause::WorkerDied { worker, how } => {
-                write!(f, "worker {worker} died of it: {how}, attempts: {attempts}")
-            }
+            Cause::WorkerDied { worker, how } => write!(f, "worker {worker} died of it: {how}"),
             Cause::TimedOut { worker, limit } => {
                 write!(f, "worker {worker} was killed, not done after {limit:?}")
             }
@@ -130,18 +129,6 @@ impl fmt::Display for TaskError {
 }
 
 impl Error for TaskError {}
-
-/// Why a pool could not start.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PoolError(String);
-
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for PoolError {}
 
 /// How a pool is to be; `Options::new(4).retries(0).start()`.
 pub struct Options {
@@ -214,17 +201,16 @@ impl Options {
     }
 
     /// Starts the workers and returns when all are ready.
-    pub fn start<T, R>(self) -> Result<Pool<T, R>, PoolError> {
+    pub fn start<T, R>(self) -> io::Result<Pool<T, R>> {
         // From here on, an error drops the pool and with it all that has been started.
         let mut pool = Pool {
-            shared: Arc::new(Shared::new(self).map_err(PoolError)?),
+            shared: Arc::new(Shared::new(self)?),
             housekeeper: None,
             types: PhantomData,
         };
         let shared = pool.shared.clone();
-        let housekeeper = spawn("pool-housekeeper", Box::new(move || shared.keep_house()));
-        pool.housekeeper = Some(housekeeper.map_err(PoolError)?);
-        pool.shared.start_workers().map_err(PoolError)?;
+        pool.housekeeper = Some(spawn("pool-housekeeper", move || shared.keep_house())?);
+        pool.shared.start_workers()?;
         Ok(pool)
     }
 }
@@ -238,7 +224,7 @@ pub struct Pool<T, R> {
 
 impl<T, R> Pool<T, R> {
     /// A pool with the usual options.
-    pub fn new(workers: usize) -> Result<Pool<T, R>, PoolError> {
+    pub fn new(workers: usize) -> io::Result<Pool<T, R>> {
         Options::new(workers).start()
     }
 
@@ -259,27 +245,27 @@ impl<T, R> Drop for Pool<T, R> {
         self.shared.kill();
         // Their workers are dead, so they end.
         self.shared.join_drivers();
-        self.shared.state.lock().unwrap().housekeeper_may_go = true;
         if let Some(housekeeper) = self.housekeeper.take() {
             housekeeper.thread().unpark();
             housekeeper.join().expect("the housekeeper does not panic");
         }
         // Every worker has come back by now; dropping it waits for its process.
-        let idle = std::mem::take(&mut self.shared.state.lock().unwrap().idle);
-        drop(idle);
+        self.shared.state.lock().unwrap().idle.clear();
     }
 }
 
 impl<T: Serialize, R: DeserializeOwned> Pool<T, R> {
     /// One task, on the caller's own thread, when a worker is free.
     pub fn call(&self, task: &T) -> TaskResult<R> {
-        let ended = Arc::new(Inbox::default());
-        let edge = Typed {
-            write: |_, frame: &mut Frame| frame.fill(slice::from_ref(task)),
-            ended: ended.clone(),
-        };
-        Driver::new(&self.shared, &Batch::new(1, 1), &edge).run();
-        let result = ended.take().remove(0).results.remove(0);
+        let write = |_, frame: &mut Frame| frame.fill(slice::from_ref(task));
+        let ended = Arc::default();
+        let (edge, batch) = (Typed { write, ended }, Batch::new(1));
+        drive(&self.shared, &batch, &edge);
+        let mut result = None;
+        for ended in batch.wait_for(&edge.ended) {
+            ended.for_each(|_, only| result = Some(only));
+        }
+        let result = result.expect("every task ends");
         result.map_err(|mut error| {
             error.task = None;
             error
@@ -287,11 +273,7 @@ impl<T: Serialize, R: DeserializeOwned> Pool<T, R> {
     }
 }
 
-impl<T, R> Pool<T, R>
-where
-    T: Serialize + Send + Sync + 'static,
-    R: DeserializeOwned + Send + 'static,
-{
+impl<T: Serialize + Send + Sync + 'static, R: DeserializeOwned + Send + 'static> Pool<T, R> {
     /// All tasks, with the results in the order of the tasks.
     pub fn map(&self, tasks: impl IntoIterator<Item = T>) -> Vec<TaskResult<R>> {
         let results = self.map_unordered(tasks);
@@ -299,11 +281,9 @@ where
         let mut slots: Vec<Option<TaskResult<R>>> = Vec::new();
         slots.resize_with(remaining, || None);
         while remaining > 0 {
-            for ended in results.ended.take() {
-                remaining -= ended.results.len();
-                let slots = slots[ended.first..].iter_mut();
-                let each = slots.zip(ended.results);
-                each.for_each(|(slot, result)| *slot = Some(result));
+            for ended in results.batch.wait_for(&results.ended) {
+                remaining -= ended.values.len() + ended.failures.len();
+                ended.for_each(|index, result| slots[index] = Some(result));
             }
         }
         let each = slots.into_iter();
@@ -314,42 +294,44 @@ where
     /// cancels what has not begun. How many are still to come, `len` says.
     pub fn map_unordered(&self, tasks: impl IntoIterator<Item = T>) -> Results<R> {
         let tasks: Vec<T> = tasks.into_iter().collect();
-        let remaining = tasks.len();
-        let batch = Arc::new(Batch::new(remaining, self.shared.options.workers));
-        let ended = Arc::new(Inbox::default());
-        let edge = Typed {
-            write: move |range, frame: &mut Frame| frame.fill(&tasks[range]),
-            ended: ended.clone(),
-        };
-        self.shared.start_drivers(&batch, &(Arc::new(edge) as _));
-        Results {
-            ended,
+        let results = Results {
+            remaining: tasks.len(),
+            batch: Arc::new(Batch::new(tasks.len())),
+            ended: Arc::default(),
             ready: Vec::new().into_iter(),
-            remaining,
-            batch,
-        }
+        };
+        let write = move |range, frame: &mut Frame| frame.fill(&tasks[range]);
+        let ended = results.ended.clone();
+        let edge = Arc::new(Typed { write, ended });
+        self.shared.start_drivers(&results.batch, edge);
+        results
     }
 }
 
 /// The results of `map_unordered`, as they come.
 pub struct Results<R> {
-    ended: Arc<Inbox<R>>,
-    ready: vec::IntoIter<(usize, TaskResult<R>)>,
     remaining: usize,
     batch: Arc<Batch>,
+    ended: Arc<Mutex<Vec<Ended<R>>>>,
+    ready: vec::IntoIter<(usize, TaskResult<R>)>,
 }
 
 impl<R> Iterator for Results<R> {
     type Item = (usize, TaskResult<R>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ready.len() == 0 && self.remaining > 0 {
-            let ended = self.ended.take().into_iter();
-            let ready = ended.flat_map(|ended| (ended.first..).zip(ended.results));
-            self.ready = ready.collect::<Vec<_>>().into_iter();
+        while self.remaining > 0 {
+            if let Some(result) = self.ready.next() {
+                self.remaining -= 1;
+                return Some(result);
+            }
+            let mut ready = Vec::new();
+            for ended in self.batch.wait_for(&self.ended) {
+                ended.for_each(|index, result| ready.push((index, result)));
+            }
+            self.ready = ready.into_iter();
         }
-        self.remaining -= usize::from(self.ready.len() > 0);
-        self.ready.next()
+        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -372,48 +354,63 @@ trait Edge {
     /// Makes the frame that says these tasks.
     fn write(&self, tasks: Range<usize>, frame: &mut Frame) -> Result<(), String>;
 
-    /// Takes what the worker says to a chunk. If that is no answer, this is an error; if it is that
-    /// the worker cannot read these tasks or write their results, the result is why.
-    fn read(&self, chunk: &Chunk, frame: &mut Frame) -> Result<Result<(), String>, String>;
+    /// Keeps the results that a worker sends. An error: this is no answer. A text: the worker could
+    /// not read the tasks, or not write their results.
+    fn read(&self, chunk: &Chunk, frame: &Frame) -> Result<Option<String>, String>;
 
-    fn fail(&self, tasks: Range<usize>, attempts: u32, cause: &Cause);
-
-    /// Tells whoever waits for results that there are some.
-    fn deliver(&self);
+    /// Keeps the cause as the end of these tasks.
+    fn fail(&self, chunk: &Chunk, cause: &Cause);
 }
 
 struct Typed<W, R> {
     write: W,
-    ended: Arc<Inbox<R>>,
+    ended: Arc<Mutex<Vec<Ended<R>>>>,
 }
 
-/// Where results wait for those who asked.
-struct Inbox<R> {
-    ended: Mutex<Vec<Ended<R>>>,
-    news: Condvar,
-}
+/// What a worker says to a chunk: the values in the order of the tasks, and beside them the
+/// failures with their places. Or one error, if it cannot read the tasks or write the results.
+type Answer<V> = Result<(Vec<V>, Vec<(usize, Cause)>), String>;
 
-/// Tasks that follow each other, with their results.
+/// Tasks that follow each other, with their values and failures.
 struct Ended<R> {
     first: usize,
-    results: Vec<TaskResult<R>>,
+    attempts: u32,
+    values: Vec<R>,
+    failures: Vec<(usize, Cause)>,
 }
 
-impl<R> Default for Inbox<R> {
-    fn default() -> Inbox<R> {
-        Inbox {
-            ended: Mutex::default(),
-            news: Condvar::new(),
+impl<R> Ended<R> {
+    fn for_each(self, mut keep: impl FnMut(usize, TaskResult<R>)) {
+        let (mut index, attempts) = (self.first, self.attempts);
+        let mut values = self.values.into_iter();
+        for (place, cause) in self.failures {
+            for value in values.by_ref().take(self.first + place - index) {
+                keep(index, Ok(value));
+                index += 1;
+            }
+            let task = Some(index);
+            let error = TaskError {
+                task,
+                attempts,
+                cause,
+            };
+            keep(index, Err(Box::new(error)));
+            index += 1;
+        }
+        for (index, value) in (index..).zip(values) {
+            keep(index, Ok(value));
         }
     }
 }
 
-impl<R> Inbox<R> {
-    /// Waits until there is something in it.
-    fn take(&self) -> Vec<Ended<R>> {
-        let ended = self.ended.lock().unwrap();
-        let mut ended = self.news.wait_while(ended, |e| e.is_empty()).unwrap();
-        std::mem::take(&mut *ended)
+impl<W, R> Typed<W, R> {
+    fn keep(&self, chunk: &Chunk, values: Vec<R>, failures: Vec<(usize, Cause)>) {
+        self.ended.lock().unwrap().push(Ended {
+            first: chunk.tasks.start,
+            attempts: chunk.attempts,
+            values,
+            failures,
+        });
     }
 }
 
@@ -426,58 +423,26 @@ where
         (self.write)(tasks, frame)
     }
 
-    fn read(&self, chunk: &Chunk, frame: &mut Frame) -> Result<Result<(), String>, String> {
-        let answer: Answer<R> =
-            decode(frame).map_err(|error| format!("an answer that cannot be read: {error}"))?;
-        let (values, failures) = match answer {
+    fn read(&self, chunk: &Chunk, frame: &Frame) -> Result<Option<String>, String> {
+        let unreadable = |error| format!("an answer that cannot be read: {error}");
+        let (values, failures) = match decode::<Answer<R>>(frame).map_err(unreadable)? {
             Ok(both) => both,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Some(error)),
         };
-        let (first, count) = (chunk.tasks.start, chunk.tasks.len());
-        let mut fits = values.len() + failures.len() == count;
-        let mut values = values.into_iter();
-        let mut results = Vec::with_capacity(count);
-        for (place, mishap) in failures {
-            let between = place.saturating_sub(results.len());
-            results.extend(values.by_ref().take(between).map(Ok));
-            fits &= results.len() == place;
-            let task = Some(first + results.len());
-            results.push(Err(error_of(task, chunk.attempts, mishap.into_cause())));
-        }
-        results.extend(values.map(Ok));
-        if !fits {
+        let count = chunk.tasks.len();
+        let ascending = failures.is_sorted_by(|a, b| a.0 < b.0);
+        let inside = failures.last().is_none_or(|last| last.0 < count);
+        if values.len() + failures.len() != count || !ascending || !inside {
             return Err(format!("an answer that does not fit the {count} tasks"));
         }
-        self.ended
-            .ended
-            .lock()
-            .unwrap()
-            .push(Ended { first, results });
-        Ok(Ok(()))
+        self.keep(chunk, values, failures);
+        Ok(None)
     }
 
-    fn fail(&self, tasks: Range<usize>, attempts: u32, cause: &Cause) {
-        let first = tasks.start;
-        let error = |task| Err(error_of(Some(task), attempts, cause.clone()));
-        let results = tasks.map(error).collect();
-        self.ended
-            .ended
-            .lock()
-            .unwrap()
-            .push(Ended { first, results });
+    fn fail(&self, chunk: &Chunk, cause: &Cause) {
+        let failures = (0..chunk.tasks.len()).map(|place| (place, cause.clone()));
+        self.keep(chunk, Vec::new(), failures.collect());
     }
-
-    fn deliver(&self) {
-        self.ended.news.notify_one();
-    }
-}
-
-fn error_of(task: Option<usize>, attempts: u32, cause: Cause) -> Box<TaskError> {
-    Box::new(TaskError {
-        task,
-        attempts,
-        cause,
-    })
 }
 
 // ---- Parent: who has which worker --------------------------------------------------------------
@@ -495,36 +460,38 @@ struct Shared {
 #[derive(Default)]
 struct State {
     idle: VecDeque<Option<Worker>>,
-    /// Whoever wants a place draws a number; which one's turn it is. Otherwise a driver that gives
+    /// Whoever wants a place draws a number, and waits for its turn. Otherwise a driver that gives
     /// a place back for those who wait would have it again before they wake up.
     numbers_drawn: u64,
     turn: u64,
     closed: Option<Cause>,
     failed_starts: u32,
     processes: Vec<Arc<Process>>,
-    housekeeper_may_go: bool,
+}
+
+impl State {
+    fn somebody_waits(&self) -> bool {
+        self.turn < self.numbers_drawn
+    }
 }
 
 impl Shared {
-    fn new(mut options: Options) -> Result<Shared, String> {
-        let refused = |what: &str| Err(what.to_string());
+    fn new(mut options: Options) -> io::Result<Shared> {
+        let refused = |what: &str| Err(io::Error::new(ErrorKind::InvalidInput, what));
         if env::var_os(PARENT).is_some() {
             return refused("a worker cannot start a pool; does main call serve_if_worker first?");
         }
-        if options.workers == 0 {
-            return refused("a pool needs a worker at least");
-        }
-        if options.chunk_size == Some(0) || options.max_tasks == Some(0) {
-            return refused("a chunk, or a worker's share, needs a task at least");
+        if [Some(options.workers), options.chunk_size, options.max_tasks].contains(&Some(0)) {
+            return refused("a pool needs a worker at least, a chunk and a worker's share a task");
         }
         if let Err(error) = &options.config {
-            return Err(format!(
+            return refused(&format!(
                 "the workers' configuration cannot be sent: {error}"
             ));
         }
         let command = match options.command.take() {
             Some(command) => command,
-            None => Command::new(env::current_exe().map_err(|error| error.to_string())?),
+            None => Command::new(env::current_exe()?),
         };
         Ok(Shared {
             options,
@@ -535,22 +502,13 @@ impl Shared {
         })
     }
 
-    fn start_workers(&self) -> Result<(), String> {
+    fn start_workers(&self) -> io::Result<()> {
         // All are started before the first is waited for.
         let started = (0..self.options.workers).map(|_| Worker::start(self));
-        for worker in started.collect::<Result<Vec<Worker>, String>>()? {
-            let ready = worker.get_ready(self.options.start_limit)?;
-            self.put_back(Some(ready));
+        for worker in started.collect::<io::Result<Vec<Worker>>>()? {
+            self.put_back(Some(worker.get_ready(self)?));
         }
         Ok(())
-    }
-
-    fn put_back(&self, place: Option<Worker>) {
-        let mut state = self.state.lock().unwrap();
-        state.idle.push_back(place);
-        if state.turn < state.numbers_drawn {
-            self.place_came_back.notify_all();
-        }
     }
 
     fn take_place(&self) -> Option<Worker> {
@@ -558,18 +516,21 @@ impl Shared {
         let number = state.numbers_drawn;
         state.numbers_drawn += 1;
         let not_yet = |state: &mut State| state.turn < number || state.idle.is_empty();
-        let waiting = self.place_came_back.wait_while(state, not_yet);
-        state = waiting.unwrap();
+        let state = self.place_came_back.wait_while(state, not_yet);
+        let mut state = state.unwrap();
         state.turn += 1;
-        if state.turn < state.numbers_drawn {
+        if state.somebody_waits() {
             self.place_came_back.notify_all();
         }
         state.idle.pop_front().expect("just seen")
     }
 
-    fn is_waited_for(&self) -> bool {
-        let state = self.state.lock().unwrap();
-        state.turn < state.numbers_drawn
+    fn put_back(&self, place: Option<Worker>) {
+        let mut state = self.state.lock().unwrap();
+        state.idle.push_back(place);
+        if state.somebody_waits() {
+            self.place_came_back.notify_all();
+        }
     }
 
     fn closed(&self) -> Option<Cause> {
@@ -584,68 +545,56 @@ impl Shared {
                 self.put_back(place);
                 return Err(cause);
             }
-            let alive = self.replaced(place.take());
-            if let Some(worker) = alive.and_then(|worker| self.made_ready(worker)) {
-                return Ok(worker);
+            let ready = self
+                .alive(place.take())
+                .and_then(|alive| alive.get_ready(self));
+            match ready {
+                Ok(worker) => return Ok(worker),
+                Err(reason) => self.start_failed(&reason),
             }
         }
     }
 
     /// The worker of a place that is lent out, or a new one if it has died.
-    fn replaced(&self, place: Option<Worker>) -> Option<Worker> {
+    fn alive(&self, place: Option<Worker>) -> io::Result<Worker> {
         match place {
-            Some(worker) if !worker.process.has_ended() => return Some(worker),
-            // If it was not ready yet, it may have said why.
-            Some(worker) => drop(self.made_ready(worker)),
-            None => {}
-        }
-        if self.closed().is_some() {
-            return None;
-        }
-        let started = Worker::start(self);
-        started.map_err(|reason| self.start_failed(reason)).ok()
-    }
-
-    fn made_ready(&self, worker: Worker) -> Option<Worker> {
-        let new = !worker.ready;
-        match worker.get_ready(self.options.start_limit) {
-            Ok(worker) => {
-                if new {
-                    self.state.lock().unwrap().failed_starts = 0;
-                }
-                Some(worker)
-            }
-            Err(reason) => {
-                self.start_failed(reason);
-                None
-            }
+            Some(worker) if worker.process.ended_within(Duration::ZERO).is_none() => Ok(worker),
+            // If it did not even get ready, it may have said why.
+            Some(worker) => worker.get_ready(self).and_then(|_| Worker::start(self)),
+            None => Worker::start(self),
         }
     }
 
-    fn start_failed(&self, reason: String) {
+    fn start_failed(&self, reason: &io::Error) {
         let mut state = self.state.lock().unwrap();
         state.failed_starts += 1;
         if state.failed_starts >= FAILED_STARTS && state.closed.is_none() {
-            state.closed = Some(Cause::Broken(reason));
+            state.closed = Some(Cause::Broken(reason.to_string()));
         }
     }
 
-    /// Kills what is overdue and replaces what died while idle, until the pool ends.
+    /// Kills what is overdue and replaces what died while idle, until the pool is ended.
     fn keep_house(&self) {
         let often = |limit: Duration| (limit / 10).clamp(Duration::from_millis(5), WATCH);
         let pause = self.options.timeout.map_or(WATCH, often);
-        while !self.state.lock().unwrap().housekeeper_may_go {
+        while self.closed() != Some(Cause::Cancelled) {
             let processes = self.state.lock().unwrap().processes.clone();
             processes.iter().for_each(|process| process.look_after());
             for _ in 0..self.options.workers {
                 let mut state = self.state.lock().unwrap();
                 // Whoever waits for a place looks after it himself.
-                let nobody_waits = state.turn == state.numbers_drawn;
-                let idle = nobody_waits.then(|| state.idle.pop_front()).flatten();
+                if state.somebody_waits() || state.closed.is_some() {
+                    break;
+                }
+                let Some(place) = state.idle.pop_front() else {
+                    break;
+                };
                 drop(state);
-                let Some(place) = idle else { break };
                 // A new worker gets ready while idle; whoever takes it waits for that if need be.
-                self.put_back(self.replaced(place));
+                let alive = self
+                    .alive(place)
+                    .inspect_err(|reason| self.start_failed(reason));
+                self.put_back(alive.ok());
             }
             thread::park_timeout(pause);
         }
@@ -662,73 +611,64 @@ impl Shared {
     fn dismiss_workers(&self) {
         let places = (0..self.options.workers).map(|_| self.take_place());
         let mut workers: Vec<Worker> = places.flatten().collect();
-        self.state.lock().unwrap().closed = Some(Cause::Cancelled);
         // All are told before the first is waited for.
         workers.iter_mut().for_each(Worker::end_input);
         workers.into_iter().for_each(Worker::retire);
     }
 
-    fn join_drivers(&self) {
-        for driver in std::mem::take(&mut *self.drivers.lock().unwrap()) {
-            driver.join().expect("a driver does not panic");
+    fn start_drivers(self: &Arc<Shared>, batch: &Arc<Batch>, edge: Arc<dyn Edge + Send + Sync>) {
+        let mut drivers = self.drivers.lock().unwrap();
+        drivers.retain(|driver| !driver.is_finished());
+        for number in 1..=self.options.workers.min(batch.tasks) {
+            let (shared, its_batch, its_edge) = (self.clone(), batch.clone(), edge.clone());
+            let work = move || drive(&shared, &its_batch, &*its_edge);
+            match spawn(&format!("pool-driver-{number}"), work) {
+                Ok(driver) => drivers.push(driver),
+                // If there is not even one, who asked does the work.
+                Err(_) if number == 1 => return drive(self, batch, &*edge),
+                Err(_) => return,
+            }
         }
     }
 
-    fn start_drivers(self: &Arc<Shared>, batch: &Arc<Batch>, edge: &Arc<dyn Edge + Send + Sync>) {
-        let mut running = self.drivers.lock().unwrap();
-        running.retain(|driver| !driver.is_finished());
-        for number in 1..=batch.drivers {
-            let (shared, batch_too, edge_too) = (self.clone(), batch.clone(), edge.clone());
-            let drive = move || Driver::new(&shared, &batch_too, &*edge_too).run();
-            match spawn(&format!("pool-driver-{number}"), Box::new(drive)) {
-                Ok(driver) => running.push(driver),
-                // One does all the work if need be.
-                Err(_) if number > 1 => break,
-                Err(error) => Driver::new(self, batch, &**edge).give_up(&Cause::Broken(error)),
-            }
+    fn join_drivers(&self) {
+        for driver in mem::take(&mut *self.drivers.lock().unwrap()) {
+            driver.join().expect("a driver does not panic");
         }
     }
 
     /// Why a worker cannot go on.
     fn autopsy(&self, worker: Worker, fault: &io::Error) -> Cause {
-        let process = &worker.process;
-        let worker = process.id;
+        let (process, worker) = (&worker.process, worker.process.id);
         if let Some(cause) = self.closed() {
-            return cause;
-        }
-        if process.was_overdue() {
+            cause
+        } else if fault.kind() == ErrorKind::TimedOut || !process.in_time() {
             let limit = self.options.timeout.unwrap_or_default();
-            return Cause::TimedOut { worker, limit };
-        }
-        if fault.kind() == ErrorKind::InvalidData {
+            Cause::TimedOut { worker, limit }
+        } else if fault.kind() == ErrorKind::InvalidData {
             let what = fault.to_string();
-            return Cause::Protocol { worker, what };
-        }
-        let Some(status) = process.ended_within(GRACE) else {
+            Cause::Protocol { worker, what }
+        } else if let Some(status) = process.ended_within(GRACE) {
+            let mut how = describe(status);
+            if fault.kind() == ErrorKind::UnexpectedEof {
+                how += &format!(", {fault}");
+            }
+            Cause::WorkerDied { worker, how }
+        } else {
             let what = format!("it lives on but cannot be reached: {fault}");
-            return Cause::Protocol { worker, what };
-        };
-        let how = match fault.kind() {
-            ErrorKind::UnexpectedEof => format!("{}, {fault}", describe(status)),
-            _ => describe(status),
-        };
-        Cause::WorkerDied { worker, how }
+            Cause::Protocol { worker, what }
+        }
     }
 }
 
-/// The one place that starts threads: with a boxed closure, it is compiled once.
-fn spawn(name: &str, work: Box<dyn FnOnce() + Send>) -> Result<JoinHandle<()>, String> {
-    let started = thread::Builder::new().name(name.to_string()).spawn(work);
-    started.map_err(|error| format!("cannot start a thread: {error}"))
-}
+// ---- Parent: a batch of tasks, and how a worker is driven through it ---------------------------
 
-// ---- Parent: a batch of tasks and the threads that drive the workers through it ----------------
-
+#[derive(Default)]
 struct Batch {
     tasks: usize,
-    drivers: usize,
     to_do: Mutex<ToDo>,
     cancelled: AtomicBool,
+    news: Condvar,
 }
 
 #[derive(Default)]
@@ -743,7 +683,8 @@ struct ToDo {
     last_size: usize,
 }
 
-/// Tasks that go to a worker in one frame.
+/// Tasks that go to a worker in one frame, of so many bytes.
+#[derive(Default)]
 struct Chunk {
     tasks: Range<usize>,
     attempts: u32,
@@ -751,24 +692,26 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn new(tasks: Range<usize>, attempts: u32) -> Chunk {
-        let bytes = 0;
+    fn new(tasks: Range<usize>) -> Chunk {
         Chunk {
             tasks,
-            attempts,
-            bytes,
+            ..Chunk::default()
         }
     }
 }
 
 impl Batch {
-    fn new(tasks: usize, workers: usize) -> Batch {
+    fn new(tasks: usize) -> Batch {
         Batch {
             tasks,
-            drivers: workers.min(tasks),
-            to_do: Mutex::default(),
-            cancelled: AtomicBool::new(false),
+            ..Batch::default()
         }
+    }
+
+    fn wait_for<V>(&self, list: &Mutex<Vec<V>>) -> Vec<V> {
+        let list = list.lock().unwrap();
+        let mut list = self.news.wait_while(list, |list| list.is_empty()).unwrap();
+        mem::take(&mut *list)
     }
 
     fn has_work(&self) -> bool {
@@ -788,7 +731,7 @@ impl Batch {
             return alone.then(|| to_do.suspects.pop_front()).flatten();
         }
         let left = self.tasks - to_do.next;
-        let fair = (left / (2 * self.drivers)).max(1);
+        let fair = (left / (2 * options.workers)).max(1);
         let worth = CHUNK_NANOS.checked_div(to_do.nanos_per_task).unwrap_or(0) as usize;
         let size = match (options.timeout, options.chunk_size) {
             (Some(_), _) => 1,
@@ -803,7 +746,7 @@ impl Batch {
         let tasks = to_do.next..to_do.next + size;
         to_do.next = tasks.end;
         to_do.last_size = size;
-        Some(Chunk::new(tasks, 0))
+        Some(Chunk::new(tasks))
     }
 
     /// Slower than thought counts at once, faster only little by little.
@@ -813,13 +756,34 @@ impl Batch {
         to_do.nanos_per_task = measured.max((to_do.nanos_per_task + measured) / 2);
     }
 
-    fn one_by_one(&self, tasks: Range<usize>, attempts: u32) {
-        let alone = tasks.map(|task| Chunk::new(task..task + 1, attempts));
-        self.to_do.lock().unwrap().suspects.extend(alone);
+    fn one_by_one(&self, chunk: Chunk) {
+        let alone = |task| Chunk {
+            tasks: task..task + 1,
+            ..chunk
+        };
+        let each = chunk.tasks.clone().map(alone);
+        self.to_do.lock().unwrap().suspects.extend(each);
     }
 }
 
-/// Borrows a worker and works through a batch with it, on a thread of its own or the caller's.
+/// Works through a batch with the workers that it can borrow, until nobody has to.
+fn drive(shared: &Shared, batch: &Batch, edge: &dyn Edge) {
+    let in_flight = VecDeque::new();
+    let mut driver = Driver {
+        shared,
+        batch,
+        edge,
+        in_flight,
+    };
+    while batch.has_work() {
+        match shared.borrow() {
+            Ok(worker) => shared.put_back(driver.work_with(worker)),
+            Err(cause) => driver.give_up(&cause),
+        }
+        batch.news.notify_one();
+    }
+}
+
 struct Driver<'a> {
     shared: &'a Shared,
     batch: &'a Batch,
@@ -828,115 +792,95 @@ struct Driver<'a> {
     in_flight: VecDeque<Chunk>,
 }
 
-impl<'a> Driver<'a> {
-    fn new(shared: &'a Shared, batch: &'a Batch, edge: &'a dyn Edge) -> Driver<'a> {
-        let in_flight = VecDeque::new();
-        Driver {
-            shared,
-            batch,
-            edge,
-            in_flight,
-        }
-    }
-
-    fn run(mut self) {
-        while self.batch.has_work() {
-            match self.shared.borrow() {
-                Ok(mut worker) => match self.work(&mut worker) {
-                    Ok(()) if worker.tasks_left > 0 => self.shared.put_back(Some(worker)),
-                    Ok(()) => {
-                        worker.retire();
-                        self.shared.put_back(None);
-                    }
-                    Err(fault) => {
-                        let cause = self.shared.autopsy(worker, &fault);
-                        self.recover(&cause);
-                        self.shared.put_back(None);
-                    }
-                },
-                Err(cause) => self.give_up(&cause),
+impl Driver<'_> {
+    /// Returns the worker if it may go on.
+    fn work_with(&mut self, mut worker: Worker) -> Option<Worker> {
+        match self.work(&mut worker) {
+            Ok(()) if worker.tasks_left > 0 => return Some(worker),
+            Ok(()) => worker.retire(),
+            Err(fault) => {
+                let cause = self.shared.autopsy(worker, &fault);
+                self.recover(&cause);
             }
-            self.edge.deliver();
         }
+        None
     }
 
     /// Works until nothing is left to do, or the worker has done its share, or others wait for it.
     fn work(&mut self, worker: &mut Worker) -> io::Result<()> {
-        let limit = self.shared.options.timeout;
         let mut give_way = false;
         loop {
             while !give_way
                 && self.in_flight.len() < AHEAD_FRAMES
                 && let Some(mut chunk) = self.next_chunk(worker)
             {
-                chunk.attempts += 1;
-                let tasks = chunk.tasks.len();
-                self.in_flight.push_back(chunk);
-                let bytes: usize = self.in_flight.iter().map(|chunk| chunk.bytes).sum();
-                if bytes > AHEAD_BYTES && self.in_flight.len() > 1 {
-                    worker.link.output.flush()?;
-                    while self.in_flight.len() > 1 {
-                        self.take_answer(worker)?;
-                    }
-                    self.edge.deliver();
+                let ahead: usize = self.in_flight.iter().map(|chunk| chunk.bytes).sum();
+                if ahead + chunk.bytes > AHEAD_BYTES
+                    && let Err(fault) = self.take_answers(worker, true)
+                {
+                    // It has not been sent, and nobody is to blame it.
+                    self.batch.one_by_one(chunk);
+                    return Err(fault);
                 }
-                worker.process.allow(limit);
-                worker.tasks_left -= tasks;
-                worker.link.say(0)?;
+                chunk.attempts += 1;
+                worker.tasks_left -= chunk.tasks.len();
+                worker.process.allow(self.shared.options.timeout);
+                self.in_flight.push_back(chunk);
+                worker.link.said.write(&mut worker.link.output)?;
             }
             if self.in_flight.is_empty() {
                 return Ok(());
             }
-            worker.link.output.flush()?;
-            self.take_answer(worker)?;
-            // The answers that have come together are taken together.
-            while !self.in_flight.is_empty() && !worker.link.input.buffer().is_empty() {
-                self.take_answer(worker)?;
-            }
-            self.edge.deliver();
-            give_way = self.shared.is_waited_for();
+            self.take_answers(worker, false)?;
+            give_way = self.shared.state.lock().unwrap().somebody_waits();
         }
     }
 
     /// Takes tasks from the batch and makes the frame that says them.
     fn next_chunk(&self, worker: &mut Worker) -> Option<Chunk> {
         let ahead = self.in_flight.iter().map(|chunk| chunk.tasks.len()).sum();
-        let options = &self.shared.options;
+        let (options, frame) = (&self.shared.options, &mut worker.link.said);
         loop {
             let mut chunk = self.batch.take(options, ahead, worker.tasks_left)?;
-            let Chunk {
-                tasks, attempts, ..
-            } = &chunk;
-            match self.edge.write(tasks.clone(), &mut worker.link.said) {
+            match self.edge.write(chunk.tasks.clone(), frame) {
                 Ok(()) => {
-                    chunk.bytes = worker.link.said.len();
+                    chunk.bytes = frame.len();
                     return Some(chunk);
                 }
-                Err(error) if tasks.len() == 1 => {
-                    let cause = Cause::NotSerializable(error);
-                    self.edge.fail(tasks.clone(), *attempts, &cause);
-                }
-                Err(_) => self.batch.one_by_one(tasks.clone(), 0),
+                Err(_) if chunk.tasks.len() > 1 => self.batch.one_by_one(chunk),
+                Err(error) => self.edge.fail(&chunk, &Cause::NotSerializable(error)),
             }
         }
     }
 
-    /// Waits for the answer to the oldest frame.
+    /// Waits for the oldest answer, or for all, and takes those that have come with it.
+    fn take_answers(&mut self, worker: &mut Worker, all: bool) -> io::Result<()> {
+        worker.link.output.flush()?;
+        while !self.in_flight.is_empty() {
+            self.take_answer(worker)?;
+            if !all && worker.link.input.buffer().is_empty() {
+                break;
+            }
+        }
+        self.batch.news.notify_one();
+        Ok(())
+    }
+
     fn take_answer(&mut self, worker: &mut Worker) -> io::Result<()> {
         if !worker.link.hear()? {
             return Err(ErrorKind::ConnectionReset.into());
         }
-        let heard = &mut worker.link.heard;
-        let read = self.edge.read(&self.in_flight[0], heard).map_err(invalid)?;
-        let chunk = self.in_flight.pop_front().expect("just seen");
+        let heard = &worker.link.heard;
+        let refused = self.edge.read(&self.in_flight[0], heard).map_err(invalid)?;
+        let mut chunk = self.in_flight.pop_front().expect("just seen");
         self.batch.measured(chunk.tasks.len(), heard.nanos);
-        match read {
-            Ok(()) => {}
-            Err(_) if chunk.tasks.len() > 1 => self.batch.one_by_one(chunk.tasks, 0),
-            Err(error) => {
-                let cause = Cause::Failed(error);
-                self.edge.fail(chunk.tasks, chunk.attempts, &cause);
+        match refused {
+            None => {}
+            Some(_) if chunk.tasks.len() > 1 => {
+                chunk.attempts -= 1;
+                self.batch.one_by_one(chunk);
             }
+            Some(error) => self.edge.fail(&chunk, &Cause::Failed(error)),
         }
         match worker.process.in_time() {
             true => Ok(()),
@@ -947,32 +891,25 @@ impl<'a> Driver<'a> {
     /// What becomes of the tasks that a worker leaves behind.
     fn recover(&mut self, cause: &Cause) {
         let alone = self.in_flight.len() == 1 && self.in_flight[0].tasks.len() == 1;
-        for chunk in self.in_flight.drain(..) {
+        let died = matches!(cause, Cause::WorkerDied { .. } | Cause::Protocol { .. });
+        for mut chunk in self.in_flight.drain(..) {
             // Of several, nobody knows which one it was: no attempt is charged.
-            let attempts = chunk.attempts - u32::from(!alone);
-            let may_be_tried_again = match cause {
-                Cause::WorkerDied { .. } | Cause::Protocol { .. } => {
-                    attempts <= self.shared.options.retries
-                }
-                _ => false,
-            };
-            if may_be_tried_again {
-                self.batch.one_by_one(chunk.tasks, attempts);
+            chunk.attempts -= u32::from(!alone);
+            if died && chunk.attempts <= self.shared.options.retries {
+                self.batch.one_by_one(chunk);
             } else {
-                self.edge.fail(chunk.tasks, attempts, cause);
+                self.edge.fail(&chunk, cause);
             }
         }
     }
 
     fn give_up(&self, cause: &Cause) {
         let mut to_do = self.batch.to_do.lock().unwrap();
-        let rest = to_do.next..self.batch.tasks;
-        to_do.next = rest.end;
-        self.edge.fail(rest, 0, cause);
+        let rest = mem::replace(&mut to_do.next, self.batch.tasks)..self.batch.tasks;
+        to_do.suspects.push_back(Chunk::new(rest));
         for chunk in to_do.suspects.drain(..) {
-            self.edge.fail(chunk.tasks, chunk.attempts, cause);
+            self.edge.fail(&chunk, cause);
         }
-        self.edge.deliver();
     }
 }
 
@@ -988,31 +925,21 @@ struct Worker {
 
 impl Worker {
     /// Starts the process and sends its configuration; `get_ready` waits for the answer.
-    fn start(shared: &Shared) -> Result<Worker, String> {
+    fn start(shared: &Shared) -> io::Result<Worker> {
         let mut command = shared.command.lock().unwrap();
         command.env(PARENT, process::id().to_string());
-        let started = system::start(&mut command);
+        let cannot = |error| io::Error::other(format!("cannot start a worker: {error}"));
+        let (process, link) = system::start(&mut command).map_err(cannot)?;
         drop(command);
-        let (child, line, ends) =
-            started.map_err(|error| format!("cannot start a worker: {error}"))?;
-        let process = Process {
-            id: child.id(),
-            life: Mutex::new(Life {
-                child,
-                deadline: None,
-                was_overdue: false,
-            }),
-            line,
-        };
         let mut worker = Worker {
             process: Arc::new(process),
-            link: Link::new(ends),
+            link,
             ready: false,
             tasks_left: shared.options.max_tasks.unwrap_or(usize::MAX),
         };
         let mut state = shared.state.lock().unwrap();
         if state.closed.is_some() {
-            return Err("the pool was ended".to_string());
+            return Err(io::Error::other("the pool was ended"));
         }
         // From now on it is within reach of `kill`, whoever waits for it.
         state
@@ -1023,40 +950,41 @@ impl Worker {
         let config = shared.options.config.as_ref();
         let config = config.expect("checked before the start");
         // If it died already, `get_ready` finds out.
-        let _ = config.write(&mut worker.link.output, 0);
+        let _ = config.write(&mut worker.link.output);
         let _ = worker.link.output.flush();
         Ok(worker)
     }
 
     /// Waits until the worker is set up.
-    fn get_ready(mut self, limit: Duration) -> Result<Worker, String> {
+    fn get_ready(mut self, shared: &Shared) -> io::Result<Worker> {
         if self.ready {
             return Ok(self);
         }
-        self.process.allow(Some(limit));
+        self.process.allow(Some(shared.options.start_limit));
         let heard = self.link.hear();
         let in_time = self.process.in_time();
-        match heard {
+        Err(io::Error::other(match heard {
             Ok(true) if !self.link.heard.text.is_empty() => {
                 let reason = String::from_utf8_lossy(&self.link.heard.text);
-                Err(format!("a worker's set-up {reason}"))
+                format!("a worker's set-up {reason}")
             }
             Ok(true) if in_time => {
                 self.ready = true;
-                Ok(self)
+                shared.state.lock().unwrap().failed_starts = 0;
+                return Ok(self);
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                Err(format!("a worker does not speak as one: {error}"))
+                format!("a worker does not speak as one: {error}")
             }
-            _ if !in_time => Err("a worker took too long to start".to_string()),
-            _ => match self.process.ended_within(GRACE) {
-                Some(status) => Err(format!(
-                    "a worker ended before it was ready: {}; does main call serve_if_worker first?",
-                    describe(status)
-                )),
-                None => Err("a worker closed its channel".to_string()),
+            _ if !in_time => "a worker took too long to start".to_string(),
+            _ => match self.process.ended_within(GRACE).map(describe) {
+                Some(how) => format!(
+                    "a worker ended before it was ready: {how}; \
+                     does main call serve_if_worker first?"
+                ),
+                None => "a worker closed its channel".to_string(),
             },
-        }
+        }))
     }
 
     /// For a worker, the end of its input is the end.
@@ -1076,67 +1004,54 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.process.kill();
-        let _ = self.process.life.lock().unwrap().child.wait();
+        let _ = self.process.child.lock().unwrap().wait();
     }
 }
 
 struct Process {
     id: u32,
-    life: Mutex<Life>,
+    child: Mutex<Child>,
+    deadline: Mutex<Option<Instant>>,
     line: system::Line,
 }
 
-struct Life {
-    child: Child,
-    deadline: Option<Instant>,
-    was_overdue: bool,
-}
-
 impl Process {
-    /// Sets the deadline, for the housekeeper to see to.
-    fn allow(&self, limit: Option<Duration>) {
-        if let Some(limit) = limit {
-            self.life.lock().unwrap().deadline = Instant::now().checked_add(limit);
+    fn new(child: Child, line: system::Line) -> Process {
+        Process {
+            id: child.id(),
+            child: Mutex::new(child),
+            deadline: Mutex::default(),
+            line,
         }
+    }
+
+    /// Sets the deadline, for the housekeeper to see to, if there is to be one.
+    fn allow(&self, limit: Option<Duration>) {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        *self.deadline.lock().unwrap() = deadline;
     }
 
     /// Lifts the deadline; false if it was too late for that.
     fn in_time(&self) -> bool {
-        let mut life = self.life.lock().unwrap();
-        life.deadline = None;
-        !life.was_overdue
-    }
-
-    fn was_overdue(&self) -> bool {
-        self.life.lock().unwrap().was_overdue
+        let deadline = self.deadline.lock().unwrap().take();
+        deadline.is_none_or(|at| Instant::now() < at)
     }
 
     fn look_after(&self) {
-        let mut life = self.life.lock().unwrap();
-        if life.deadline.is_some_and(|at| at <= Instant::now()) {
-            life.deadline = None;
-            life.was_overdue = true;
-            drop(life);
+        let deadline = *self.deadline.lock().unwrap();
+        if deadline.is_some_and(|at| at <= Instant::now()) {
             self.kill();
-        } else if let Ok(Some(_)) = life.child.try_wait() {
+        } else if self.ended_within(Duration::ZERO).is_some() {
             // A child of the worker may still hold the other end; do not wait for that one.
             self.line.shut(Shutdown::Both);
         }
     }
 
-    fn status(&self) -> Option<ExitStatus> {
-        self.life.lock().unwrap().child.try_wait().ok().flatten()
-    }
-
-    fn has_ended(&self) -> bool {
-        self.status().is_some()
-    }
-
     fn ended_within(&self, limit: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + limit;
+        let begin = Instant::now();
         loop {
-            let status = self.status();
-            if status.is_some() || Instant::now() > deadline {
+            let status = self.child.lock().unwrap().try_wait().ok().flatten();
+            if status.is_some() || begin.elapsed() >= limit {
                 return status;
             }
             thread::sleep(Duration::from_micros(300));
@@ -1146,7 +1061,7 @@ impl Process {
     /// Kills the process, also a stopped one, and wakes whoever reads from it or writes to it.
     fn kill(&self) {
         // Once it has been waited for, its number may be another's: `Child` sees to that.
-        let _ = self.life.lock().unwrap().child.kill();
+        let _ = self.child.lock().unwrap().kill();
         self.line.shut(Shutdown::Both);
     }
 }
@@ -1157,50 +1072,44 @@ fn describe(status: ExitStatus) -> String {
     text.replace(':', "").replace(" (core dumped)", "")
 }
 
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    // In a box it has one type, for which std's part is compiled once.
+    let work: Box<dyn FnOnce() + Send> = Box::new(work);
+    thread::Builder::new().name(name.to_string()).spawn(work)
+}
+
 // ---- The worker --------------------------------------------------------------------------------
 
 /// In a worker: serves until the parent has no more tasks, and ends the process. Otherwise: returns
 /// at once. The first thing to call in `main`.
-pub fn serve_if_worker<T, R>(mut handle: impl FnMut(T) -> Result<R, String>)
-where
-    T: DeserializeOwned,
-    R: Serialize,
-{
+pub fn serve_if_worker<T: DeserializeOwned, R: Serialize>(
+    mut handle: impl FnMut(T) -> Result<R, String>,
+) {
     serve_with_set_up_if_worker(|()| Ok(()), |(), task| handle(task));
 }
 
 /// The same for workers with a state of their own, made once from `Options::config`.
-pub fn serve_with_set_up_if_worker<C, S, T, R>(
+pub fn serve_with_set_up_if_worker<C: DeserializeOwned, S, T: DeserializeOwned, R: Serialize>(
     set_up: impl FnOnce(C) -> Result<S, String>,
     handle: impl FnMut(&mut S, T) -> Result<R, String>,
-) where
-    C: DeserializeOwned,
-    T: DeserializeOwned,
-    R: Serialize,
-{
-    if let Some(parent) = env::var_os(PARENT) {
-        // Anything but our parent's number: someone else set it. To go on as if it were not there
-        // could mean processes that start processes without end.
-        let parent = parent.to_str().and_then(|id| id.parse().ok());
-        let Some(parent) = parent.filter(|id| system::is_parent(*id)) else {
-            eprintln!("error: {PARENT} is for the workers of a process pool; unset it");
-            process::exit(2);
-        };
-        let served = watch(parent).and_then(|()| serve(set_up, handle));
-        process::exit(exit_code(served));
+) {
+    let Some(parent) = env::var_os(PARENT) else {
+        return;
+    };
+    // Anything but our parent's number: someone else set it. To go on as if it were not there
+    // could mean processes that start processes without end.
+    let parent = parent.to_str().and_then(|id| id.parse().ok());
+    let Some(parent) = parent.filter(|id| system::is_parent(*id)) else {
+        eprintln!("error: {PARENT} is for the workers of a process pool; unset it");
+        process::exit(2);
+    };
+    let served = watch(parent).and_then(|()| serve(set_up, handle));
+    let Err(error) = served else { process::exit(0) };
+    // Otherwise the parent is gone, or does not want to hear more.
+    if error.kind() != ErrorKind::BrokenPipe {
+        eprintln!("error: worker {}: {error}", process::id());
     }
-}
-
-fn exit_code(served: io::Result<()>) -> i32 {
-    match served {
-        Ok(()) => 0,
-        // The parent is gone, or does not want to hear more.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => 1,
-        Err(error) => {
-            eprintln!("error: worker {}: {error}", process::id());
-            1
-        }
-    }
+    process::exit(1);
 }
 
 /// An idle worker sees the end of its input when its parent is gone, however it ended. One that is
@@ -1212,44 +1121,39 @@ fn watch(parent: u32) -> io::Result<()> {
         }
         process::exit(1);
     };
-    let watching = spawn("watch-parent", Box::new(watch));
-    watching.map(drop).map_err(io::Error::other)
+    spawn("watch-parent", watch).map(drop)
 }
 
-fn serve<C, S, T, R>(
+fn serve<C: DeserializeOwned, S, T: DeserializeOwned, R: Serialize>(
     set_up: impl FnOnce(C) -> Result<S, String>,
     mut handle: impl FnMut(&mut S, T) -> Result<R, String>,
-) -> io::Result<()>
-where
-    C: DeserializeOwned,
-    T: DeserializeOwned,
-    R: Serialize,
-{
-    let mut link = Link::new(system::ends()?);
+) -> io::Result<()> {
+    let mut link = system::link()?;
     if !link.hear()? {
         return Ok(());
     }
-    // An empty message: it is ready. Otherwise: why it is not.
-    let state = catch(|| set_up(decode(&mut link.heard)?));
+    let state = catch(|| set_up(decode(&link.heard)?));
+    // Nothing: it is ready. Otherwise: why it is not.
     link.said.text = match &state {
         Ok(_) => Vec::new(),
-        Err(Mishap(true, message)) => format!("panicked: {message}").into_bytes(),
-        Err(Mishap(false, error)) => format!("failed: {error}").into_bytes(),
+        Err(Cause::Panicked(message)) => format!("panicked: {message}").into_bytes(),
+        Err(error) => format!("failed: {error}").into_bytes(),
     };
-    link.say(0)?;
+    link.said.write(&mut link.output)?;
     link.output.flush()?;
     let Ok(mut state) = state else {
         return Ok(());
     };
     while link.hear()? {
         let begin = Instant::now();
-        let answer = answer(&mut link.heard, |task| handle(&mut state, task));
+        let answer = answer(&link.heard, |task| handle(&mut state, task));
         if let Err(error) = link.said.fill(&answer) {
             // A value has no serialised form, or is too large for one.
             let unsendable: Answer<()> = Err(format!("its result cannot be sent: {error}"));
             link.said.fill(&unsendable).map_err(invalid)?;
         }
-        link.say(begin.elapsed().as_nanos().try_into().unwrap_or(u32::MAX))?;
+        link.said.nanos = begin.elapsed().as_nanos().try_into().unwrap_or(u32::MAX);
+        link.said.write(&mut link.output)?;
         if link.input.buffer().is_empty() {
             link.output.flush()?;
         }
@@ -1257,61 +1161,37 @@ where
     Ok(())
 }
 
-fn answer<T, R>(frame: &mut Frame, mut handle: impl FnMut(T) -> Result<R, String>) -> Answer<R>
-where
-    T: DeserializeOwned,
-{
+fn answer<T: DeserializeOwned, R>(
+    frame: &Frame,
+    mut handle: impl FnMut(T) -> Result<R, String>,
+) -> Answer<R> {
     let tasks: Vec<T> = decode(frame).map_err(|error| format!("it cannot be read: {error}"))?;
     let mut values = Vec::with_capacity(tasks.len());
     let mut failures = Vec::new();
     for (place, task) in tasks.into_iter().enumerate() {
         match catch(|| handle(task)) {
             Ok(value) => values.push(value),
-            Err(mishap) => failures.push((place, mishap)),
+            Err(cause) => failures.push((place, cause)),
         }
     }
     Ok((values, failures))
 }
 
 /// A panic ends the task, not the worker. A state that the task had borrowed is as it left it.
-fn catch<V>(work: impl FnOnce() -> Result<V, String>) -> Result<V, Mishap> {
+fn catch<V>(work: impl FnOnce() -> Result<V, String>) -> Result<V, Cause> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(result) => result.map_err(|error| Mishap(false, error)),
-        Err(payload) => Err(Mishap(true, message_of(&*payload))),
+        Ok(result) => result.map_err(Cause::Failed),
+        Err(payload) => {
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            Err(Cause::Panicked(
+                text.unwrap_or("without a message").to_string(),
+            ))
+        }
     }
-}
-
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message").to_string()
 }
 
 // ---- Messages ----------------------------------------------------------------------------------
-
-/// What a worker says to a chunk: the values in the order of the tasks, and beside them the
-/// failures with their places. Or one error, if it cannot read the tasks or write the results.
-type Answer<V> = Result<(Vec<V>, Vec<(usize, Mishap)>), String>;
-
-/// Whether it was a panic, and the error or the message.
-#[derive(Serialize, Deserialize)]
-struct Mishap(bool, String);
-
-impl Mishap {
-    fn into_cause(self) -> Cause {
-        match self {
-            Mishap(true, message) => Cause::Panicked(message),
-            Mishap(false, error) => Cause::Failed(error),
-        }
-    }
-
-    fn into_text(self) -> String {
-        match self {
-            Mishap(true, message) => format!("panicked: {message}"),
-            Mishap(false, error) => error,
-        }
-    }
-}
 
 /// Bytes that travel beside the JSON text of a message, not in it. Wherever a task or a result has
 /// a `Vec<u8>`, this is the faster type. Cloning does not copy.
@@ -1353,7 +1233,6 @@ impl Serialize for Bytes {
             Some(beside.len() - 1)
         });
         match place {
-            Some(_) if self.len() > LONGEST => Err(S::Error::custom(too_long(self.len()))),
             Some(place) => place.serialize(serializer),
             // Not in a frame: as JSON knows bytes.
             None => self.0.serialize(serializer),
@@ -1391,12 +1270,11 @@ fn encode<V: Serialize + ?Sized>(value: &V) -> Result<Frame, String> {
     frame.fill(value).map(|()| frame)
 }
 
-/// Takes the bytes out of the frame: the value has them alone.
-fn decode<V: DeserializeOwned>(frame: &mut Frame) -> Result<V, String> {
-    BESIDE.set(Some(std::mem::take(&mut frame.beside)));
+fn decode<V: DeserializeOwned>(frame: &Frame) -> Result<V, String> {
+    BESIDE.set(Some(frame.beside.clone()));
     let value = catch(|| serde_json::from_slice(&frame.text).map_err(|error| error.to_string()));
     BESIDE.set(None);
-    value.map_err(Mishap::into_text)
+    value.map_err(|cause| cause.to_string())
 }
 
 impl Frame {
@@ -1408,28 +1286,27 @@ impl Frame {
         let text = &mut self.text;
         let written = catch(|| serde_json::to_writer(text, value).map_err(|e| e.to_string()));
         self.beside = BESIDE.take().unwrap_or_default();
-        written.map_err(Mishap::into_text)?;
-        match self.text.len() {
-            length if length > LONGEST => Err(too_long(length)),
-            _ => Ok(()),
-        }
+        written.map_err(|cause| cause.to_string())?;
+        self.lengths().try_for_each(check)
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        let pieces = self.beside.iter().map(|piece| piece.len());
+        [self.text.len()].into_iter().chain(pieces)
     }
 
     /// How many bytes it is on the wire.
     fn len(&self) -> usize {
-        let pieces = self.beside.iter().map(|piece| 4 + piece.len());
-        16 + self.text.len() + pieces.sum::<usize>()
+        12 + self.lengths().map(|length| 4 + length).sum::<usize>()
     }
 
-    fn write(&self, output: &mut Output, nanos: u32) -> io::Result<()> {
-        let number = |length: usize| (length as u32).to_le_bytes();
+    fn write(&self, output: &mut Output) -> io::Result<()> {
+        let mut lengths = self.lengths().map(|length| (length as u32).to_le_bytes());
         output.write_all(&MARK)?;
-        output.write_all(&number(self.text.len()))?;
-        output.write_all(&number(self.beside.len()))?;
-        output.write_all(&nanos.to_le_bytes())?;
-        for piece in &self.beside {
-            output.write_all(&number(piece.len()))?;
-        }
+        output.write_all(&lengths.next().expect("the text's"))?;
+        output.write_all(&(self.beside.len() as u32).to_le_bytes())?;
+        output.write_all(&self.nanos.to_le_bytes())?;
+        lengths.try_for_each(|length| output.write_all(&length))?;
         output.write_all(&self.text)?;
         let mut pieces = self.beside.iter();
         pieces.try_for_each(|piece| output.write_all(piece))
@@ -1443,11 +1320,10 @@ impl Frame {
             return Err(invalid(format!("not a message: {head:?}")));
         }
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("4 bytes"));
-        let (text, pieces) = (number(&head[4..8]), number(&head[8..12]) as usize);
         self.nanos = number(&head[12..]);
         let mut lengths = Vec::new();
-        read_part(input, 4 * pieces, &mut lengths)?;
-        read_part(input, text as usize, &mut self.text)?;
+        read_part(input, 4 * number(&head[8..12]) as usize, &mut lengths)?;
+        read_part(input, number(&head[4..8]) as usize, &mut self.text)?;
         self.beside.clear();
         for length in lengths.chunks_exact(4) {
             let mut piece = Vec::new();
@@ -1460,10 +1336,8 @@ impl Frame {
 
 /// A long part takes memory as it comes, not as it is announced.
 fn read_part(input: &mut Input, length: usize, part: &mut Vec<u8>) -> io::Result<()> {
+    check(length).map_err(invalid)?;
     part.clear();
-    if length > LONGEST {
-        return Err(invalid(too_long(length)));
-    }
     if length <= BUFFER {
         part.resize(length, 0);
         return input.read_exact(part);
@@ -1475,8 +1349,13 @@ fn read_part(input: &mut Input, length: usize, part: &mut Vec<u8>) -> io::Result
     }
 }
 
-fn too_long(length: usize) -> String {
-    format!("{length} bytes are more than the {LONGEST} of the longest message")
+fn check(length: usize) -> Result<(), String> {
+    match length {
+        0..=LONGEST => Ok(()),
+        _ => Err(format!(
+            "{length} bytes are more than the {LONGEST} of the longest message"
+        )),
+    }
 }
 
 fn invalid(what: String) -> io::Error {
@@ -1493,21 +1372,15 @@ struct Link {
 
 type Input = BufReader<Box<dyn Read + Send>>;
 type Output = BufWriter<Box<dyn Write + Send>>;
-type Ends = (Box<dyn Read + Send>, Box<dyn Write + Send>);
 
 impl Link {
-    fn new((input, output): Ends) -> Link {
+    fn new(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> Link {
         Link {
-            input: BufReader::with_capacity(BUFFER, input),
-            output: BufWriter::with_capacity(BUFFER, output),
+            input: BufReader::with_capacity(BUFFER, Box::new(input)),
+            output: BufWriter::with_capacity(BUFFER, Box::new(output)),
             heard: Frame::default(),
             said: Frame::default(),
         }
-    }
-
-    /// Sends `said`, with the next `flush` at the latest.
-    fn say(&mut self, nanos: u32) -> io::Result<()> {
-        self.said.write(&mut self.output, nanos)
     }
 
     /// Waits for the next message, which is `heard` then; false when there is none.
@@ -1536,39 +1409,36 @@ impl Link {
 
 #[cfg(unix)]
 mod system {
-    use std::io::{self, ErrorKind, Read};
-    use std::net::Shutdown;
     use std::os::fd::{AsFd, OwnedFd};
     use std::os::unix::net::UnixStream;
     use std::os::unix::process::{CommandExt, parent_id};
-    use std::process::{Child, Command, Stdio};
-    use std::thread;
-    use std::time::{Duration, Instant};
+
+    use super::*;
 
     /// How long to look for an answer, or for the next task, before going to sleep.
     const ATTENTION: Duration = Duration::from_micros(50);
 
     /// Starts the command with one end of a socket as its stdin, for both directions. So its stdout
     /// is free: what a task prints goes to stderr and cannot be taken for an answer.
-    pub fn start(command: &mut Command) -> io::Result<(Child, Line, super::Ends)> {
+    pub fn start(command: &mut Command) -> io::Result<(Process, Link)> {
         let (ours, theirs) = UnixStream::pair()?;
-        let ends = ends_of(ours.try_clone()?)?;
+        let link = link_over(ours.try_clone()?)?;
         // In a group of its own the worker does not get the terminal's Ctrl-C: the parent decides.
         command.process_group(0);
         command.stdin(OwnedFd::from(theirs)).stdout(io::stderr());
         let child = command.spawn();
         // The command would keep the worker's end open, and so hide its death.
         command.stdin(Stdio::null());
-        Ok((child?, Line(ours), ends))
+        Ok((Process::new(child?, Line(ours)), link))
     }
 
     /// A worker's own.
-    pub fn ends() -> io::Result<super::Ends> {
-        ends_of(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?))
+    pub fn link() -> io::Result<Link> {
+        link_over(io::stdin().as_fd().try_clone_to_owned()?.into())
     }
 
-    fn ends_of(stream: UnixStream) -> io::Result<super::Ends> {
-        Ok((Box::new(Attentive(stream.try_clone()?)), Box::new(stream)))
+    fn link_over(stream: UnixStream) -> io::Result<Link> {
+        Ok(Link::new(Attentive(stream.try_clone()?), stream))
     }
 
     pub fn is_parent(id: u32) -> bool {
@@ -1590,44 +1460,43 @@ mod system {
 
     impl Read for Attentive {
         fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+            let nothing_yet = |read: &io::Result<usize>| match read {
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+                Ok(_) => false,
+            };
             // The mode holds for both directions, but nobody writes meanwhile: each side of a link
             // is used by one thread at a time.
             self.0.set_nonblocking(true)?;
             let begin = Instant::now();
-            let read = loop {
-                match self.0.read(part) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        if begin.elapsed() > ATTENTION {
-                            break None;
-                        }
-                        // Whoever is to answer may need this very core.
-                        thread::yield_now();
-                    }
-                    read => break Some(read),
-                }
-            };
+            let mut read = self.0.read(part);
+            while nothing_yet(&read) && begin.elapsed() < ATTENTION {
+                // Whoever is to answer may need this very core.
+                thread::yield_now();
+                read = self.0.read(part);
+            }
             self.0.set_nonblocking(false)?;
-            read.unwrap_or_else(|| self.0.read(part))
+            match nothing_yet(&read) {
+                true => self.0.read(part),
+                false => read,
+            }
         }
     }
 }
 
 #[cfg(not(unix))]
 mod system {
-    use std::io;
-    use std::net::Shutdown;
-    use std::process::{Child, Command, Stdio};
+    use super::*;
 
-    pub fn start(command: &mut Command) -> io::Result<(Child, Line, super::Ends)> {
+    pub fn start(command: &mut Command) -> io::Result<(Process, Link)> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let input = child.stdin.take().expect("stdin is a pipe");
         let output = child.stdout.take().expect("stdout is a pipe");
-        Ok((child, Line, (Box::new(output), Box::new(input))))
+        Ok((Process::new(child, Line), Link::new(output, input)))
     }
 
-    pub fn ends() -> io::Result<super::Ends> {
-        Ok((Box::new(io::stdin()), Box::new(io::stdout())))
+    pub fn link() -> io::Result<Link> {
+        Ok(Link::new(io::stdin(), io::stdout()))
     }
 
     pub fn is_parent(id: u32) -> bool {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::pool::{Cause, Options, Pool, PoolError, TaskResult};
+use super::pool::{Cause, Options, Pool, TaskResult};
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Stage {
@@ -278,12 +278,7 @@ pub struct Seen {
 
 /// One cell of the table: a pool, a bad task among others, and more tasks for the same pool. A
 /// worker that is stopped is given up after `patience`.
-pub fn strike(
-    options: Options,
-    patience: Duration,
-    stage: Stage,
-    way: Way,
-) -> Result<Seen, PoolError> {
+pub fn strike(options: Options, patience: Duration, stage: Stage, way: Way) -> io::Result<Seen> {
     // A limit makes tasks go one by one, so that no other is on its way to the dying worker.
     let limit = match way {
         Way::Stop => patience,
