@@ -22,6 +22,7 @@
 
 #![allow(dead_code, reason = "not every program uses all of it")]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::error::Error;
@@ -254,10 +255,10 @@ impl<T, R> Drop for Pool<T, R> {
     }
 }
 
-impl<T: Serialize, R: DeserializeOwned> Pool<T, R> {
+impl<T: Serialize + Send + Sync + 'static, R: DeserializeOwned + Send + 'static> Pool<T, R> {
     /// One task, on the caller's own thread, when a worker is free.
     pub fn call(&self, task: &T) -> TaskResult<R> {
-        let write = |_, frame: &mut Frame| frame.fill(slice::from_ref(task));
+        let write = Box::new(|_, frame: &mut Frame| frame.fill(slice::from_ref(task)));
         let ended = Arc::default();
         let (edge, batch) = (Typed { write, ended }, Batch::new(1));
         drive(&self.shared, &batch, &edge);
@@ -271,9 +272,7 @@ impl<T: Serialize, R: DeserializeOwned> Pool<T, R> {
             error
         })
     }
-}
 
-impl<T: Serialize + Send + Sync + 'static, R: DeserializeOwned + Send + 'static> Pool<T, R> {
     /// All tasks, with the results in the order of the tasks.
     pub fn map(&self, tasks: impl IntoIterator<Item = T>) -> Vec<TaskResult<R>> {
         let results = self.map_unordered(tasks);
@@ -300,7 +299,7 @@ impl<T: Serialize + Send + Sync + 'static, R: DeserializeOwned + Send + 'static>
             ended: Arc::default(),
             ready: Vec::new().into_iter(),
         };
-        let write = move |range, frame: &mut Frame| frame.fill(&tasks[range]);
+        let write = Box::new(move |range, frame: &mut Frame| frame.fill(&tasks[range]));
         let ended = results.ended.clone();
         let edge = Arc::new(Typed { write, ended });
         self.shared.start_drivers(&results.batch, edge);
@@ -362,8 +361,10 @@ trait Edge {
     fn fail(&self, chunk: &Chunk, cause: &Cause);
 }
 
-struct Typed<W, R> {
-    write: W,
+type WriteTasks<'a> = dyn Fn(Range<usize>, &mut Frame) -> Result<(), String> + Send + Sync + 'a;
+
+struct Typed<'a, R> {
+    write: Box<WriteTasks<'a>>,
     ended: Arc<Mutex<Vec<Ended<R>>>>,
 }
 
@@ -403,7 +404,7 @@ impl<R> Ended<R> {
     }
 }
 
-impl<W, R> Typed<W, R> {
+impl<R> Typed<'_, R> {
     fn keep(&self, chunk: &Chunk, values: Vec<R>, failures: Vec<(usize, Cause)>) {
         self.ended.lock().unwrap().push(Ended {
             first: chunk.tasks.start,
@@ -414,11 +415,7 @@ impl<W, R> Typed<W, R> {
     }
 }
 
-impl<W, R> Edge for Typed<W, R>
-where
-    W: Fn(Range<usize>, &mut Frame) -> Result<(), String>,
-    R: DeserializeOwned,
-{
+impl<R: DeserializeOwned> Edge for Typed<'_, R> {
     fn write(&self, tasks: Range<usize>, frame: &mut Frame) -> Result<(), String> {
         (self.write)(tasks, frame)
     }
@@ -459,7 +456,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    idle: VecDeque<Option<Worker>>,
+    idle: Vec<Option<Worker>>,
     /// Whoever wants a place draws a number, and waits for its turn. Otherwise a driver that gives
     /// a place back for those who wait would have it again before they wake up.
     numbers_drawn: u64,
@@ -522,12 +519,12 @@ impl Shared {
         if state.somebody_waits() {
             self.place_came_back.notify_all();
         }
-        state.idle.pop_front().expect("just seen")
+        state.idle.remove(0)
     }
 
     fn put_back(&self, place: Option<Worker>) {
         let mut state = self.state.lock().unwrap();
-        state.idle.push_back(place);
+        state.idle.push(place);
         if state.somebody_waits() {
             self.place_came_back.notify_all();
         }
@@ -583,12 +580,10 @@ impl Shared {
             for _ in 0..self.options.workers {
                 let mut state = self.state.lock().unwrap();
                 // Whoever waits for a place looks after it himself.
-                if state.somebody_waits() || state.closed.is_some() {
+                if state.somebody_waits() || state.closed.is_some() || state.idle.is_empty() {
                     break;
                 }
-                let Some(place) = state.idle.pop_front() else {
-                    break;
-                };
+                let place = state.idle.remove(0);
                 drop(state);
                 // A new worker gets ready while idle; whoever takes it waits for that if need be.
                 let alive = self
@@ -1048,13 +1043,15 @@ impl Process {
     }
 
     fn ended_within(&self, limit: Duration) -> Option<ExitStatus> {
-        let begin = Instant::now();
+        const PAUSE: Duration = Duration::from_micros(300);
+        let mut waited = Duration::ZERO;
         loop {
             let status = self.child.lock().unwrap().try_wait().ok().flatten();
-            if status.is_some() || begin.elapsed() >= limit {
+            if status.is_some() || waited >= limit {
                 return status;
             }
-            thread::sleep(Duration::from_micros(300));
+            thread::sleep(PAUSE);
+            waited += PAUSE;
         }
     }
 
@@ -1069,7 +1066,7 @@ impl Process {
 /// `exit code 3`, or `signal 9 (SIGKILL)`; std says `exit status: 3` and `signal: 9 (SIGKILL)`.
 fn describe(status: ExitStatus) -> String {
     let text = status.to_string().replace("status:", "code");
-    text.replace(':', "").replace(" (core dumped)", "")
+    text.replace(": ", " ").replace(" (core dumped)", "")
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
@@ -1181,14 +1178,14 @@ fn answer<T: DeserializeOwned, R>(
 fn catch<V>(work: impl FnOnce() -> Result<V, String>) -> Result<V, Cause> {
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(Cause::Failed),
-        Err(payload) => {
-            let text = payload.downcast_ref::<&str>().copied();
-            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            Err(Cause::Panicked(
-                text.unwrap_or("without a message").to_string(),
-            ))
-        }
+        Err(payload) => Err(Cause::Panicked(message_of(&*payload))),
     }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_string()
 }
 
 // ---- Messages ----------------------------------------------------------------------------------

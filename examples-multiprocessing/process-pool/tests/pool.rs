@@ -639,6 +639,23 @@ fn one_poison_task_among_many_frames_in_flight_is_found_and_the_others_complete(
     assert_eq!(seen.len(), 20_000);
 }
 
+fn a_large_task_that_waits_behind_a_deadly_one_is_neither_lost_nor_charged() {
+    let large = Task::Block("large".to_string(), Bytes::from(vec![1; 1 << 20]));
+    for round in 0..5 {
+        let pool = start(options(1).chunk_size(1).retries(0));
+        let mut tasks: Vec<Task> = (0..200).map(Task::Echo).collect();
+        tasks[100] = Task::Die(Way::Abort);
+        tasks[101] = large.clone();
+        for (index, result) in pool.map(tasks).into_iter().enumerate() {
+            match index {
+                100 => assert_eq!(error(result).attempts, 1, "round {round}"),
+                101 => assert!(result.is_ok(), "round {round}"),
+                _ => assert_eq!(number(&result), index as u64),
+            }
+        }
+    }
+}
+
 fn tasks_that_all_kill_their_workers_are_all_reported() {
     let pool = start(options(2));
     for (index, result) in pool
@@ -1186,6 +1203,7 @@ tests! {
     retries_are_bounded_and_counted
     one_poison_task_in_a_large_chunk_is_found_and_the_others_complete
     one_poison_task_among_many_frames_in_flight_is_found_and_the_others_complete
+    a_large_task_that_waits_behind_a_deadly_one_is_neither_lost_nor_charged
     tasks_that_all_kill_their_workers_are_all_reported
     a_crash_while_a_large_task_is_being_written_does_not_hang
     a_worker_that_says_something_else_than_an_answer_is_replaced
