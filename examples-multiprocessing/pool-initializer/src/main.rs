@@ -1,7 +1,6 @@
 //! Workers that are set up once each, from a configuration, before their first task.
 //!
 //! What a Python developer knows as
-//!
 //! ```python
 //! def init(factor):
 //!     global kit; kit = Kit(factor)
@@ -28,15 +27,13 @@ mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `
 mod threads;
 
 use std::collections::HashSet;
-use std::env;
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::panic;
 use std::path::PathBuf;
-use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use std::{env, panic, process};
 
 use pool::{Cause, Options, Pool, TaskResult};
 use serde::{Deserialize, Serialize};
@@ -157,27 +154,19 @@ fn set_up_once() -> Result<(), Box<dyn Error>> {
         let begin = Instant::now();
         let pool: Pool<Task, u64> = Options::new(WORKERS).config(config).start()?;
         let ready = begin.elapsed();
-        let results: TaskResult<Vec<u64>> =
-            pool.map(ITEMS.map(Task::Multiply)).into_iter().collect();
+        let results = pool.map(ITEMS.map(Task::Multiply)).into_iter();
+        let results: Vec<u64> = results.collect::<TaskResult<_>>()?;
         let begin = Instant::now();
-        let primes: TaskResult<Vec<u64>> = pool
-            .map((1..=400).map(Task::NthPrime))
-            .into_iter()
-            .collect();
-        Ok((ready, results?, primes?, begin.elapsed()))
+        let primes = pool.map((1..=400).map(Task::NthPrime)).into_iter();
+        let last = primes.last().expect("400 results")?;
+        Ok((ready, results, last, begin.elapsed()))
     })?;
-    let (ready, results, primes, took) = seen;
-    let set_ups = processes.len();
-    say!(
-        "   processes {} are ready, after {ready:.0?}",
-        processes.join(", ")
-    );
+    let (ready, results, last, took) = seen;
+    let (set_ups, names) = (processes.len(), processes.join(", "));
+    say!("   processes {names} are ready, after {ready:.0?}");
     say!("   {ITEMS:?} become {results:?}");
-    say!(
-        "   400 more tasks in {took:.1?}: the last one looked up {}; set-ups: {set_ups}",
-        primes[399]
-    );
-    check(results == RESULTS && primes[399] == 2741, "a wrong result")?;
+    say!("   400 more tasks in {took:.1?}: the last one looked up {last}; set-ups: {set_ups}");
+    check(results == RESULTS && last == 2741, "a wrong result")?;
     let different = processes.iter().collect::<HashSet<_>>().len();
     let once = (set_ups, different) == (WORKERS, WORKERS);
     check(once, "not one set-up for each worker")

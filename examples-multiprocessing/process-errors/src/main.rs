@@ -1,13 +1,11 @@
 //! Errors, panics, exits and crashes of tasks in other processes, each with its task and its text.
 //!
 //! What a Python developer knows as
-//!
 //! ```python
-//! with ProcessPoolExecutor(4) as executor:
-//!     futures = [executor.submit(risky_task, n) for n in range(10)]
-//!     for future in as_completed(futures):
-//!         try: results.append(future.result())
-//!         except Exception as error: errors.append(str(error))   # of which task?
+//! futures = [executor.submit(risky_task, n) for n in range(10)]
+//! for future in as_completed(futures):
+//!     try: results.append(future.result())
+//!     except Exception as error: errors.append(str(error))   # of which task?
 //! ```
 //!
 //! is one `Result` per task here, in the order of the tasks. What went wrong has two levels: the
@@ -27,12 +25,10 @@ mod pool;
 #[macro_use]
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
-use std::env;
 use std::error::Error;
-use std::fmt;
 use std::num::ParseIntError;
-use std::panic;
 use std::process::{self, ExitCode};
+use std::{env, fmt, panic};
 
 use pool::{Cause, Options, Pool, TaskResult};
 use serde::{Deserialize, Serialize};

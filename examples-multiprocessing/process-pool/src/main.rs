@@ -1,7 +1,6 @@
 //! A pool of worker processes: map, results as they complete, and what happens when one dies.
 //!
 //! What a Python developer knows as
-//!
 //! ```python
 //! if __name__ == "__main__":
 //!     with Pool(4) as pool:
@@ -18,7 +17,6 @@
 //! whatever the order, and at part 3, where workers die and everything else is done all the same.
 //!
 //! To take: `src/pool.rs`, the whole pool in one file.
-//!
 //! Before this: `process-cleanup`; after it: `pool-initializer`, `worker-crash`.
 
 #![forbid(unsafe_code)]
@@ -31,11 +29,9 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io;
-use std::panic;
 use std::path::PathBuf;
-use std::process;
 use std::time::{Duration, Instant};
+use std::{io, panic, process};
 
 use pool::{Cause, Options, Pool, TaskResult};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,6 @@
 //! Workers that die at every stage of a task and in every way, and a pool that keeps its promise.
 //!
 //! What a Python developer knows as
-//!
 //! ```python
 //! with Pool(2) as pool:
 //!     pool.map(work, tasks)             # for ever, if a worker is killed meanwhile
@@ -9,16 +8,15 @@
 //!     list(pool.map(work, tasks))       # BrokenProcessPool: all tasks are lost, and the pool
 //! ```
 //!
-//! is a `Result` per task here. Each worker has a channel of its own with one task in it, so a
-//! death names its task, and half an answer is nobody else's: there is no queue shared by all
-//! workers that one of them could leave locked, which is why Python's `map` waits for ever. The
-//! task is tried again so many times, the worker replaced; every other task completes.
+//! is a `Result` per task here. Each worker has a channel of its own, so a death names its task
+//! and half an answer is nobody else's: there is no queue shared by all workers that one of them
+//! could leave locked, which is why Python's `map` waits for ever. The task is tried again so many
+//! times, the worker replaced; every other task completes.
 //!
 //! Run it with `cargo run -p worker-crash`. Look at the table: the other tasks are always all done,
 //! and what the parent learns of each death (task, worker, exit code or signal).
 //!
 //! To take: `src/pool.rs`, the pool; `src/deaths.rs`, to try a pool that you have changed.
-//!
 //! Before this: `process-pool`, `pool-initializer`; after it: `shared-state`.
 
 #![forbid(unsafe_code)]
@@ -29,14 +27,10 @@ mod pool;
 mod say; // `say!` is `println!` that ends quietly when nobody reads on, as in `| head`.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::error::Error;
-use std::fs;
-use std::io;
-use std::panic;
 use std::path::PathBuf;
-use std::process;
 use std::time::{Duration, Instant};
+use std::{env, fs, io, panic, process};
 
 use deaths::{Reply, Stage, Task, WAYS, Way};
 use pool::{Cause, Options, Pool};
@@ -104,16 +98,11 @@ fn table() -> Result<usize, Box<dyn Error>> {
         }
         let seen = deaths::strike(Options::new(2), PATIENCE, stage, way)?;
         let learnt = match &seen.bad {
-            Ok(reply) => format!(
-                "task 4: done by worker {}, which was replaced",
-                reply.worker
-            ),
+            Ok(Reply { worker, .. }) => format!("task 4: done by worker {worker}, now replaced"),
             Err(error) => error.to_string(),
         };
-        say!(
-            "   {stage:18} {way:18} {} others done; {learnt}",
-            seen.done()
-        );
+        let done = seen.done();
+        say!("   {stage:18} {way:18} {done} others done; {learnt}");
         if let Some(complaint) = seen.complaint(stage, way) {
             return Err(format!("{stage}, {way}: {complaint}").into());
         }
@@ -135,14 +124,12 @@ fn tried_again(marks: &Marks) -> Result<(), Box<dyn Error>> {
     for (deaths, retries) in [(1, 1), (u64::MAX, 3)] {
         let _ = fs::remove_file(&marks.0);
         let pool: Pool<Task, Reply> = Options::new(2).retries(retries).start()?;
-        let mut tasks: Vec<Task> = (0..10).map(Task::Square).collect();
-        let file = marks.0.clone();
-        let way = Way::Abort;
-        tasks[4] = Task::DieUntil {
-            marks: file,
+        let bad = Task::DieUntil {
+            marks: marks.0.clone(),
             deaths,
-            way,
+            way: Way::Abort,
         };
+        let tasks = (0..10).map(|n| if n == 4 { bad.clone() } else { Task::Square(n) });
         let mut results = pool.map(tasks);
         let tried = fs::metadata(&marks.0)?.len();
         let bad = results.remove(4);
@@ -164,17 +151,15 @@ fn replaced_after_their_share() -> Result<(), Box<dyn Error>> {
     for result in pool.map((0..20).map(Task::Square)) {
         *shares.entry(result?.worker).or_insert(0) += 1;
     }
-    let counts: Vec<String> = shares.values().map(i32::to_string).collect();
-    let counts = counts.join(" + ");
-    say!(
-        "   {} workers in turn, none with more than three: {counts} tasks",
-        shares.len()
-    );
-    let fair = shares.values().all(|share| *share <= 3);
+    let (workers, counts) = (shares.len(), shares.values());
+    let sum = counts.clone().map(i32::to_string).collect::<Vec<_>>();
+    let sum = sum.join(" + ");
+    say!("   {workers} workers in turn, none with more than three: {sum} tasks");
     check(
-        fair && shares.values().sum::<i32>() == 20,
-        "not the tasks' number",
-    )
+        counts.clone().all(|share| *share <= 3),
+        "more than its share",
+    )?;
+    check(counts.sum::<i32>() == 20, "not the tasks' number")
 }
 
 fn kill_all() -> Result<(), Box<dyn Error>> {
@@ -183,24 +168,17 @@ fn kill_all() -> Result<(), Box<dyn Error>> {
     tasks.extend((2..20).map(Task::Square));
     let mut results = pool.map_unordered(tasks);
     // When all that can be done is done, the first two are being tried.
-    let done = results
-        .by_ref()
-        .take(18)
-        .filter(|(_, result)| result.is_ok());
-    let done = done.count();
+    let first = results.by_ref().take(18);
+    let done = first.filter(|(_, result)| result.is_ok()).count();
     let begin = Instant::now();
     pool.kill();
-    let rest: Vec<_> = results.map(|(_, result)| result).collect();
+    let rest: Vec<_> = results.filter_map(|(_, result)| result.err()).collect();
     let took = begin.elapsed();
-    for error in rest.iter().filter_map(|result| result.as_ref().err()) {
-        say!("   {error}");
-    }
+    rest.iter().for_each(|error| say!("   {error}"));
     say!("   {done} tasks were done before; to end all took {took:.0?}");
-    let cancelled = |result: &pool::TaskResult<Reply>| matches!(result, Err(error) if error.cause == Cause::Cancelled);
-    check(
-        done == 18 && rest.len() == 2 && rest.iter().all(cancelled),
-        "not the two that were running are cancelled",
-    )
+    let cancelled = rest.iter().filter(|error| error.cause == Cause::Cancelled);
+    let both = (done, cancelled.count()) == (18, 2);
+    check(both, "not the two that were running are cancelled")
 }
 
 /// The processes that this one has started and not waited for, where the system tells.
