@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(error.as_ref()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -277,11 +277,17 @@ fn as_objects(lines: &[u8]) -> Vec<u8> {
 /// Says on stderr what was not done, and gives the exit code that goes with it.
 fn report_undone(job: &Job, outcome: &Outcome) -> Option<ExitCode> {
     for (piece, why) in &outcome.failed {
-        eprintln!("error: not done, {} to {}: {why}", piece.start, piece.end);
+        let _ = writeln!(
+            io::stderr(),
+            "error: not done, {} to {}: {why}",
+            piece.start,
+            piece.end
+        );
     }
     if outcome.stopped {
         let (done, reached) = (grouped(outcome.count), grouped(outcome.reached));
-        eprintln!(
+        let _ = writeln!(
+            io::stderr(),
             "stopped: {done} primes from {} to {reached}; not done: {reached} to {}",
             grouped(job.range.start),
             grouped(job.range.end),

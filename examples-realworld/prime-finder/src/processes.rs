@@ -100,7 +100,12 @@ impl Worker for ProcessWorker {
                     if stop::requested() {
                         return Err(Failure::Stopped);
                     }
-                    eprintln!("note: {last}; at {} to {}", piece.start, piece.end);
+                    let _ = writeln!(
+                        io::stderr(),
+                        "note: {last}; at {} to {}",
+                        piece.start,
+                        piece.end
+                    );
                 }
             }
         }
@@ -196,7 +201,7 @@ pub fn serve(task: &str) -> ExitCode {
     match try_to_serve(task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("prime-finder worker: {error}");
+            let _ = writeln!(io::stderr(), "prime-finder worker: {error}");
             ExitCode::from(2)
         }
     }

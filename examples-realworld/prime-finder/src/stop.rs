@@ -35,7 +35,7 @@ pub fn listen(at_first: fn(), at_once: fn()) -> io::Result<()> {
             process::exit(exit_code().into());
         });
         if watch.is_err() {
-            eprintln!("note: another Ctrl-C ends this at once");
+            let _ = writeln!(io::stderr(), "note: another Ctrl-C ends this at once");
         }
     };
     signals::listen(end_in_order, at_once)
