@@ -9,15 +9,13 @@
 //! pool.shutdown(wait=True, cancel_futures=True)
 //! ```
 //!
-//! is `submit`, `wait`, and either `shut_down` or `cancel` here. Written by hand in Python, with a
-//! queue, a flag and sentinels, such a pool tends to drop what is queued when the flag is set, to
-//! lose a worker with each exception, and to count a failed task as never done. Here the queue and
-//! its end are one state under one lock, each worker catches what a job throws, and it counts its
-//! jobs in one place, so submitted = finished + cancelled, however it ends.
+//! is `submit`, `wait`, and either `shut_down` or `cancel` here. Written by hand in Python, such a
+//! pool tends to drop what is queued when it is closed, to lose a worker with each exception, and to
+//! count a failed task as never done. Here the queue and its end are one state under one lock, and
+//! each worker catches what a job throws: submitted = finished + cancelled, however it ends.
 //!
 //! Run it with `cargo run -p hand-made-pool`. Look at part 3: three jobs panic on three workers, and
 //! three workers are still there; and at part 4: what did not run comes back and can still be run.
-//!
 //! To take: `src/thread_pool.rs` with `src/sync.rs`; for results one by one also `src/handle.rs`.
 //! Before this: `thread-pool`, the ready-made ones; after it: `future-handle`, more than waiting.
 
