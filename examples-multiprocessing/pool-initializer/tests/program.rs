@@ -73,24 +73,6 @@ fn its_folder_goes_with_it_also_when_the_reader_leaves() -> Result<(), Box<dyn E
     Ok(())
 }
 
-#[test]
-fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
-    // Where std does not tell a process its parent, any other number may be right.
-    let numbers: &[&str] = if cfg!(unix) {
-        &["1", "4294967295"]
-    } else {
-        &[]
-    };
-    for value in ["", "0", "parent"].iter().chain(numbers) {
-        let output = program()
-            .env("PROCESS_POOL_PARENT", value)
-            .output_in_time()?;
-        assert_eq!(output.status.code(), Some(2), "{value:?}");
-        assert_eq!(output.stdout, b"", "{value:?}");
-    }
-    Ok(())
-}
-
 /// For busy and idle ones of the same pool, `worker-crash` has the test.
 #[test]
 #[cfg(target_os = "linux")]

@@ -90,24 +90,6 @@ fn what_is_no_seed_is_a_usage_error() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
-    // Where std does not tell a process its parent, any other number may be right.
-    let numbers: &[&str] = if cfg!(unix) {
-        &["1", "4294967295"]
-    } else {
-        &[]
-    };
-    for value in ["", "0", "parent"].iter().chain(numbers) {
-        let output = program()
-            .env("PROCESS_POOL_PARENT", value)
-            .output_in_time()?;
-        assert_eq!(output.status.code(), Some(2), "{value:?}");
-        assert_eq!(output.stdout, b"", "{value:?}");
-    }
-    Ok(())
-}
-
-#[test]
 #[cfg(target_os = "linux")]
 fn the_workers_of_a_parent_that_is_ended_by_a_signal_end_within_a_second() {
     orphans::workers_end_with_their_parent(4, || orphans::silent(program()));

@@ -44,27 +44,6 @@ fn results_are_named_after_their_tasks_not_by_completion() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// Without the guard under `if __name__`, Python's workers start workers without end.
-#[test]
-fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
-    // Where std does not tell a process its parent, any other number may be right.
-    let numbers: &[&str] = if cfg!(unix) {
-        &["1", "4294967295"]
-    } else {
-        &[]
-    };
-    for value in ["", "0", "parent"].iter().chain(numbers) {
-        let output = program()
-            .env("PROCESS_POOL_PARENT", value)
-            .output_in_time()?;
-        assert_eq!(output.status.code(), Some(2), "{value:?}");
-        assert_eq!(output.stdout, b"", "{value:?}");
-        let complaint = String::from_utf8(output.stderr)?;
-        assert!(complaint.contains("PROCESS_POOL_PARENT"), "{complaint}");
-    }
-    Ok(())
-}
-
 /// The right parent's number, but no parent that talks: the end of the input is the end.
 #[test]
 #[cfg(unix)]

@@ -27,21 +27,3 @@ fn it_ends_with_its_verdict() -> Result<(), Box<dyn Error>> {
     assert!(cfg!(not(unix)) || verdict.contains("16 bad ends"), "{text}");
     Ok(())
 }
-
-#[test]
-fn a_worker_without_its_parent_starts_nothing() -> Result<(), Box<dyn Error>> {
-    // Where std does not tell a process its parent, any other number may be right.
-    let numbers: &[&str] = if cfg!(unix) {
-        &["1", "4294967295"]
-    } else {
-        &[]
-    };
-    for value in ["", "0", "parent"].iter().chain(numbers) {
-        let output = program()
-            .env("PROCESS_POOL_PARENT", value)
-            .output_in_time()?;
-        assert_eq!(output.status.code(), Some(2), "{value:?}");
-        assert_eq!(output.stdout, b"", "{value:?}");
-    }
-    Ok(())
-}
